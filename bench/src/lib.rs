@@ -1,0 +1,2 @@
+//! Benchmarks of Weir against its baselines.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Configuration, reconcile, ARP/ND, health, TAP and netlink.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The `weir` binary.
+#![forbid(unsafe_code)]
+
+fn main() {}

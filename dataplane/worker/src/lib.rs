@@ -1,0 +1,2 @@
+//! The poll loop: where the engine meets DPDK.
+#![forbid(unsafe_code)]

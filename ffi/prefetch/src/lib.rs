@@ -1,0 +1,1 @@
+//! A safe prefetch and the tag compare, for crates that may not use unsafe.

@@ -1,0 +1,2 @@
+//! Builders and helpers for the tests of the whole system.
+#![forbid(unsafe_code)]
