@@ -1,2 +1,7 @@
 //! What to do with a frame: no clock, no I/O, no DPDK.
 #![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod io;
+pub mod tables;
+pub mod verdict;

@@ -1,0 +1,308 @@
+//! The immutable snapshot that workers forward by.
+//!
+//! Control builds a new one off the packet path and publishes it to every worker; a worker swaps
+//! at a burst boundary and gives the old one back (it never frees). What did not change is shared
+//! between generations by `Arc`. Servers and services keep their slots, so a reload touches no
+//! flow that it need not: a flow names its server by index and generation.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+use std::sync::Arc;
+
+use weir_wire::{Address, L4Port, MacAddr, Protocol};
+
+use crate::flow::tcp::Timeouts;
+use crate::id::{DeviceId, PortId, ServerId, ServiceId};
+use crate::maglev::MaglevTable;
+use crate::scheduler::{Candidate, SchedulerKind};
+use crate::steering::Steering;
+
+/// Map of the packet path: hashbrown with ahash, seeded per boot.
+pub type Map<K, V> = hashbrown::HashMap<K, V, ahash::RandomState>;
+
+/// Service slots. 2^13 slots of one counter line each: 512 KiB per worker; see docs/LIMITS.md.
+pub const SERVICES_MAX: usize = 1 << 13;
+/// Server slots, over all services. 2^16 counter lines: 6 MiB per worker; see docs/LIMITS.md.
+pub const SERVERS_MAX: usize = 1 << 16;
+
+/// What every worker forwards by, in one generation.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// Counts up with each publication.
+    pub generation: u64,
+    /// Which worker owns which client.
+    pub steering: Steering,
+    /// By [`DeviceId`].
+    pub devices: Box<[Device]>,
+    /// By [`PortId`].
+    pub ports: Box<[Port]>,
+    /// What is keyed by IPv4 addresses.
+    pub v4: Family<Ipv4Addr>,
+    /// What is keyed by IPv6 addresses.
+    pub v6: Family<Ipv6Addr>,
+    /// By [`ServiceId`]; free slots are `None`.
+    pub services: Box<[Option<Arc<Service>>]>,
+    /// By [`ServerId::index`]; free slots are `None`.
+    pub servers: Box<[Option<Server>]>,
+    /// How many answers a worker may originate.
+    pub answers: AnswerLimits,
+}
+
+/// A DPDK device and the ports on it.
+#[derive(Debug, Default)]
+pub struct Device {
+    /// The port of untagged (and priority-tagged) frames.
+    pub untagged: Option<PortId>,
+    /// Ports by VLAN.
+    pub tagged: Box<[(u16, PortId)]>,
+}
+
+/// A configured port: a device, or one VLAN of it.
+#[derive(Debug)]
+pub struct Port {
+    /// Name, also of the TAP.
+    pub name: Box<str>,
+    /// Where its frames leave.
+    pub device: DeviceId,
+    /// Tag of its frames.
+    pub vlan: Option<u16>,
+    /// Its own MAC.
+    pub mac: MacAddr,
+    /// Destination MACs taken besides its own: the virtual MACs of the VRRP instances active here.
+    pub virtual_macs: Box<[MacAddr]>,
+    /// Largest IP packet, in octets.
+    pub mtu: u16,
+    /// DIPs with their prefix lengths.
+    pub addresses: Box<[(IpAddr, u8)]>,
+}
+
+/// Everything that is keyed by addresses of one family.
+#[derive(Debug)]
+pub struct Family<A: Address> {
+    /// The VIPs.
+    pub vips: Map<A, Vip>,
+    /// Services that listen on single L4 ports.
+    pub exact: Map<(A, Protocol, L4Port), ServiceId>,
+    /// Services that listen on port ranges or on all ports, by VIP and protocol; the narrowest
+    /// range first.
+    pub ranges: Map<(A, Protocol), Box<[PortRange]>>,
+    /// Where replies of NAT servers come from, and which flows' return path that may be.
+    pub nat_sources: Map<(A, Protocol, L4Port), NatSource>,
+    /// NAT servers of services with a range or all ports: any source port of theirs.
+    pub nat_hosts: Map<(A, Protocol), NatSource>,
+    /// The appliance's own addresses.
+    pub dips: Map<A, PortId>,
+    /// Where packets go.
+    pub routes: Arc<Routes<A>>,
+    /// MACs of on-link addresses.
+    pub neighbours: Arc<Map<(PortId, A), MacAddr>>,
+}
+
+/// L4 ports `first..=last` and the service that listens on them.
+#[derive(Clone, Copy, Debug)]
+pub struct PortRange {
+    /// First port.
+    pub first: L4Port,
+    /// Last port, inclusive.
+    pub last: L4Port,
+    /// The service.
+    pub service: ServiceId,
+}
+
+/// The server behind a NAT reply's source, when only one is possible (D56).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatSource {
+    /// Exactly one service uses this server address and port: a reply without a flow can be
+    /// rewritten from the configuration alone.
+    One(ServerId),
+    /// Several do: only the flow tells which VIP the client used.
+    Many,
+}
+
+/// A virtual address.
+#[derive(Clone, Copy, Debug)]
+pub struct Vip {
+    /// Whether this director serves it now.
+    pub role: Role,
+    /// What a client gets that knocks where nothing listens.
+    pub unserved: Unserved,
+    /// The VIP is also an address of the appliance on this port: what has no service is the
+    /// kernel's.
+    pub dip: Option<PortId>,
+}
+
+/// VRRP role of a VIP (RFC 9568).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Answers and forwards.
+    #[default]
+    Active,
+    /// Silent.
+    Backup,
+}
+
+/// What a client gets that knocks where nothing listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unserved {
+    /// RST or port unreachable, as IPVS does.
+    #[default]
+    Answer,
+    /// Nothing.
+    Drop,
+}
+
+/// How frames reach a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Direct routing: only the MACs change.
+    #[default]
+    Dr,
+    /// Destination NAT; replies come back through Weir.
+    Nat,
+    /// IP in IP.
+    Tunnel,
+}
+
+/// What happens to packets in mid-stream whose server was removed (D54).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnServerGone {
+    /// Silently dropped, as IPVS does by default.
+    #[default]
+    Drop,
+    /// Answered with RST.
+    Reset,
+    /// Given to another server.
+    Reschedule,
+}
+
+/// A service as the packet path sees it.
+#[derive(Debug)]
+pub struct Service {
+    /// Its slot.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: Box<str>,
+    /// The address that clients use.
+    pub vip: IpAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How servers are chosen.
+    pub scheduler: SchedulerKind,
+    /// Servers in the order in which schedulers walk them: last listed first, as IPVS does.
+    pub walk: Box<[Candidate]>,
+    /// The consistent-hash table of `scheduler: maglev`, and of the fall-back when the flow table
+    /// is full. It yields positions in [`Self::maglev_servers`].
+    pub maglev: Arc<MaglevTable>,
+    /// Servers by position in the Maglev table.
+    pub maglev_servers: Box<[ServerId]>,
+    /// Idle time-outs by state.
+    pub timeouts: Timeouts,
+    /// Segments in mid-stream may start a flow.
+    pub sloppy: bool,
+    /// What becomes of flows whose server was removed.
+    pub on_server_gone: OnServerGone,
+}
+
+/// A server as the packet path sees it.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its slot and the slot's generation.
+    pub id: ServerId,
+    /// The service it belongs to.
+    pub service: ServiceId,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its L4 port; `None`: the port that the client used.
+    pub port: Option<L4Port>,
+    /// How frames reach it.
+    pub mode: Mode,
+    /// New flows may be given to it: ready, weight above 0, and up by health.
+    pub usable: bool,
+    /// Its share, 0 to 65,535.
+    pub weight: u16,
+    /// Where its frames go.
+    pub hop: Hop,
+    /// Outer source address in tunnel mode: a DIP of the server's family on the port that leads
+    /// to it.
+    pub tunnel_source: Option<IpAddr>,
+    /// Its replies can be attributed without a flow (NAT, D56), so that a full table may still
+    /// forward to it. Always true in DR and TUN.
+    pub stateless: bool,
+}
+
+/// The way to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// Everything is known.
+    Ready(NextHop),
+    /// The neighbour's MAC is not known yet.
+    Unresolved {
+        /// The port that leads there.
+        port: PortId,
+        /// The neighbour to ask for: a gateway, or the address itself.
+        neighbour: IpAddr,
+    },
+    /// No route.
+    NoRoute,
+}
+
+/// A resolved next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The port that leads there.
+    pub port: PortId,
+    /// The neighbour's MAC.
+    pub mac: MacAddr,
+}
+
+/// Routes of one family, for longest-prefix match.
+#[derive(Debug)]
+pub struct Routes<A: Address> {
+    /// Longest prefix first; one map per prefix length in use.
+    lengths: Vec<(u8, Map<A, Route<A>>)>,
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route<A: Address> {
+    /// The port that leads there.
+    pub port: PortId,
+    /// The next router; `None`: the destination is on-link.
+    pub gateway: Option<A>,
+    /// Preferred source address, from the kernel (`src`), or a DIP of the port.
+    pub source: Option<A>,
+}
+
+/// Limits on answers (echo, RST, ICMP errors), per worker; 0 means unlimited.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnswerLimits {
+    /// In all.
+    pub per_second: u32,
+    /// To one client address.
+    pub per_client: u32,
+    /// How long an unresolved neighbour's frames are held.
+    pub hold: Duration,
+}
+
+impl<A: Address> Default for Family<A> {
+    fn default() -> Self {
+        Self {
+            vips: Map::default(),
+            exact: Map::default(),
+            ranges: Map::default(),
+            nat_sources: Map::default(),
+            nat_hosts: Map::default(),
+            dips: Map::default(),
+            routes: Arc::new(Routes::default()),
+            neighbours: Arc::new(Map::default()),
+        }
+    }
+}
+
+impl<A: Address> Default for Routes<A> {
+    fn default() -> Self {
+        Self { lengths: Vec::new() }
+    }
+}
