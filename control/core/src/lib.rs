@@ -1,2 +1,4 @@
 //! Configuration, reconcile, ARP/ND, health, TAP and netlink.
 #![forbid(unsafe_code)]
+
+pub mod config;

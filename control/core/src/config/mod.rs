@@ -1,0 +1,5 @@
+//! The operator's file: strict YAML in, [`Config`] or every mistake at once out.
+
+mod types;
+
+pub use types::*;
