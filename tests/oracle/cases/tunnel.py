@@ -36,7 +36,7 @@ def tun_ipip(name, about):
     s.wan(c.tcp("PA", **ACK, data=b"m" * 1400, ip={"tos": 0xBB}), "1440 after frag needed")
     s.wan(c.tcp("PA", **ACK, data=b"m" * 1441, ip={"tos": 0xBB}), "1481 octets with TOS")
     s.wan(c.tcp("FA", **ACK), "FIN")
-    s.wan(F.ipv4(RIPS[1], VIP, F.IPIP, c.tcp("A", **ACK)), "IPIP to the VIP")
+    s.wan(F.ipv4("172.16.0.5", VIP, F.IPIP, c.tcp("A", **ACK)), "IPIP to the VIP")
     s.flows()
     s.counters()
     return s
