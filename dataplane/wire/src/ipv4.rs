@@ -18,6 +18,8 @@ use crate::fragment::Fragment;
 
 /// Octets of a header without options.
 pub const HEADER_LEN: usize = 20;
+/// Where the header checksum stands.
+pub const CHECKSUM_AT: usize = 10;
 /// Octets of the longest header: IHL is four bits.
 pub const HEADER_LEN_MAX: usize = 60;
 
@@ -46,6 +48,15 @@ impl<'a> Ipv4<'a> {
         let too_short =
             ip.header_len() < HEADER_LEN || usize::from(ip.total_len()) < ip.header_len();
         if header[0] >> 4 != 4 || too_short {
+            return Err(ParseError::Malformed);
+        }
+        Ok(ip)
+    }
+
+    /// The view of a header that an ICMP error quotes, whose Total Length may be anything.
+    pub(crate) const fn quoted(header: &'a [u8; HEADER_LEN]) -> Result<Self, ParseError> {
+        let ip = Self(header);
+        if header[0] >> 4 != 4 || ip.header_len() < HEADER_LEN {
             return Err(ParseError::Malformed);
         }
         Ok(ip)
@@ -233,8 +244,7 @@ impl<'a> Ipv4Mut<'a> {
     /// [`Delta::replace_addr`]. For the hot path, which needs the same delta for L4.
     #[inline]
     pub fn set_addrs(&mut self, src: Ipv4Addr, dst: Ipv4Addr, delta: Delta) {
-        [self.0[12], self.0[13], self.0[14], self.0[15]] = src.octets();
-        [self.0[16], self.0[17], self.0[18], self.0[19]] = dst.octets();
+        write_addrs(self.0, src, dst);
         self.apply(delta);
     }
 
@@ -278,6 +288,13 @@ impl<'a> Ipv4Mut<'a> {
         [self.0[6], self.0[7]] = new.to_be_bytes();
         self.apply(Delta::new().replace_u16(old, new));
     }
+}
+
+/// Overwrites both addresses; the checksum is the caller's.
+#[inline]
+pub(crate) fn write_addrs(header: &mut [u8; HEADER_LEN], src: Ipv4Addr, dst: Ipv4Addr) {
+    [header[12], header[13], header[14], header[15]] = src.octets();
+    [header[16], header[17], header[18], header[19]] = dst.octets();
 }
 
 /// What [`emit`] writes: a header without options or fragmentation.

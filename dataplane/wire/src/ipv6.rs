@@ -8,6 +8,7 @@
 //! ```
 
 use core::net::Ipv6Addr;
+use core::ops::Range;
 
 use crate::ParseError;
 use crate::addr::Protocol;
@@ -142,12 +143,13 @@ impl Chain {
             // The only packets of this form are jumbograms (RFC 2675 §3).
             return Err(ParseError::Jumbogram);
         }
-        let bytes = bytes.until(start + usize::from(ip.payload_len()));
+        let end = start + usize::from(ip.payload_len());
+        let bytes = bytes.until(end);
         let mut headers = 0;
         while is_extension(chain.protocol) {
             headers += 1;
             let later = chain
-                .step(bytes, start)
+                .step(bytes, start..end)
                 .map_err(|error| chain.shortage(error))?;
             if headers > EXTENSIONS_MAX || chain.l4 - start > EXTENSIONS_LEN_MAX {
                 return Err(ParseError::ExtensionChain);
@@ -160,11 +162,13 @@ impl Chain {
     }
 
     /// Steps over one header. Returns whether the rest is a later fragment's data.
-    fn step(&mut self, bytes: Octets<'_>, start: usize) -> Result<bool, ParseError> {
+    ///
+    /// `payload` is what the fixed header declares; `bytes` may end earlier in a quoted packet.
+    fn step(&mut self, bytes: Octets<'_>, payload: Range<usize>) -> Result<bool, ParseError> {
         let &[next_header, len, kind, left] = bytes.chunk::<4>(self.l4)?;
         let header_len = match self.protocol.0 {
-            next::FRAGMENT => return self.step_fragment(bytes, start),
-            next::HOP_BY_HOP if self.l4 != start => return Err(ParseError::Malformed),
+            next::FRAGMENT => return self.step_fragment(bytes, payload),
+            next::HOP_BY_HOP if self.l4 != payload.start => return Err(ParseError::Malformed),
             // RFC 5095 forbids type 0. Of others, one with segments left is on its way to a node
             // that its L4 checksum names and its destination does not.
             next::ROUTING if kind == 0 || left != 0 => return Err(ParseError::SourceRoute),
@@ -179,7 +183,11 @@ impl Chain {
         Ok(false)
     }
 
-    fn step_fragment(&mut self, bytes: Octets<'_>, start: usize) -> Result<bool, ParseError> {
+    fn step_fragment(
+        &mut self,
+        bytes: Octets<'_>,
+        payload: Range<usize>,
+    ) -> Result<bool, ParseError> {
         if self.fragment_header.is_some() {
             return Err(ParseError::Malformed);
         }
@@ -187,8 +195,8 @@ impl Chain {
         let data = self.l4 + 8;
         let (offset, more) = (header.offset(), header.more());
         // Payload Length of the whole packet: the headers before this one, and the data.
-        let unfragmentable = self.l4 - start;
-        let len = bytes.end() - data;
+        let unfragmentable = self.l4 - payload.start;
+        let len = payload.end - data;
         self.fragment = Fragment::classify(header.id(), offset, more, len, unfragmentable)?;
         self.fragment_header = Some(self.l4);
         self.protocol = header.next_header();
@@ -239,19 +247,21 @@ impl<'a> Ipv6Mut<'a> {
     /// Sets the source address. The L4 checksum, which covers it, is the caller's.
     #[inline]
     pub fn set_src(&mut self, src: Ipv6Addr) {
-        let (_, rest) = self.0.split_at_mut(8);
-        for (to, from) in rest.iter_mut().zip(src.octets()) {
-            *to = from;
-        }
+        let dst = self.view().dst();
+        write_addrs(self.0, src, dst);
     }
 
     /// Sets the destination address. The L4 checksum, which covers it, is the caller's.
     #[inline]
     pub fn set_dst(&mut self, dst: Ipv6Addr) {
-        let (_, rest) = self.0.split_at_mut(24);
-        for (to, from) in rest.iter_mut().zip(dst.octets()) {
-            *to = from;
-        }
+        let src = self.view().src();
+        write_addrs(self.0, src, dst);
+    }
+
+    /// Sets both addresses. The L4 checksum, which covers them, is the caller's.
+    #[inline]
+    pub fn set_addrs(&mut self, src: Ipv6Addr, dst: Ipv6Addr) {
+        write_addrs(self.0, src, dst);
     }
 
     /// Takes one from the hop limit and returns the new one; zero stays zero.
@@ -282,6 +292,15 @@ impl<'a> Ipv6Mut<'a> {
     }
 }
 
+/// Overwrites both addresses.
+#[inline]
+pub(crate) fn write_addrs(header: &mut [u8; HEADER_LEN], src: Ipv6Addr, dst: Ipv6Addr) {
+    let (_, addrs) = header.split_at_mut(8);
+    let (src_at, dst_at) = addrs.split_at_mut(16);
+    src_at.copy_from_slice(&src.octets());
+    dst_at.copy_from_slice(&dst.octets());
+}
+
 /// What [`emit`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv6Repr {
@@ -307,7 +326,7 @@ pub fn emit(out: &mut [u8; HEADER_LEN], repr: &Ipv6Repr) {
     let [_, label_hi, label_mid, label_lo] = repr.flow_label.to_be_bytes();
     let [len_hi, len_lo] = repr.payload_len.to_be_bytes();
     let class = repr.traffic_class;
-    let words = [
+    let fixed = [
         0x60 | class >> 4,
         class << 4 | label_hi & 0x0f,
         label_mid,
@@ -317,13 +336,9 @@ pub fn emit(out: &mut [u8; HEADER_LEN], repr: &Ipv6Repr) {
         repr.next_header.0,
         repr.hop_limit,
     ];
-    let octets = words
-        .into_iter()
-        .chain(repr.src.octets())
-        .chain(repr.dst.octets());
-    for (to, from) in out.iter_mut().zip(octets) {
-        *to = from;
-    }
+    let (start, _) = out.split_at_mut(8);
+    start.copy_from_slice(&fixed);
+    write_addrs(out, repr.src, repr.dst);
 }
 
 #[cfg(test)]

@@ -15,11 +15,19 @@
 pub mod addr;
 pub mod checksum;
 pub mod error;
+pub mod ethernet;
 pub mod fragment;
+pub mod icmp;
+pub mod icmpv6;
+pub mod ipip;
 pub mod ipv4;
 pub mod ipv6;
 mod octets;
 pub mod parse;
+pub mod quoted;
+pub mod reply;
 pub mod tcp;
+pub mod udp;
+pub mod vlan;
 
 pub use error::ParseError;

@@ -69,6 +69,14 @@ pub struct Parsed<A> {
     pub udp_checksum_zero: bool,
 }
 
+impl<A> Parsed<A> {
+    /// Whether this is an unfragmented packet of `protocol`.
+    #[inline]
+    pub fn is_whole(&self, protocol: Protocol) -> bool {
+        self.protocol == protocol && self.fragment == Fragment::Whole
+    }
+}
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -112,9 +120,8 @@ pub fn parse(frame: &[u8], len: usize) -> Result<(Link, Frame), ParseError> {
     general::parse(frame, len)
 }
 
-/// An untagged IPv4 header and the part of TCP's up to the flags; frames are padded to 60 octets,
-/// so a shorter first part is rare.
-const V4_HEAD: usize = ETHERNET_LEN + 20 + 14;
+/// An untagged IPv4 header and UDP's.
+const V4_HEAD: usize = ETHERNET_LEN + 20 + 8;
 /// An untagged IPv6 header and UDP's.
 const V6_HEAD: usize = ETHERNET_LEN + 40 + 8;
 
@@ -146,13 +153,8 @@ fn plain_v4(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
         return None;
     }
     let l4_len = total_len.checked_sub(20)?;
-    let (flags, zero) = plain_l4(
-        protocol,
-        l4_len,
-        [h[38], h[39]],
-        [h[40], h[41]],
-        [h[46], h[47]],
-    )?;
+    let tcp = tcp_octets(frame, protocol, 34)?;
+    let (flags, zero) = plain_l4(protocol, l4_len, [h[38], h[39]], [h[40], h[41]], tcp)?;
     let parsed = Parsed {
         src: Ipv4Addr::new(h[26], h[27], h[28], h[29]),
         dst: Ipv4Addr::new(h[30], h[31], h[32], h[33]),
@@ -183,16 +185,7 @@ fn plain_v6(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
     if !ours || usize::from(l4_len) + (ETHERNET_LEN + 40) > len.min(LEN_MAX) {
         return None;
     }
-    // UDP has ended here; absent octets are not looked at.
-    let tcp = frame
-        .get(66..68)
-        .and_then(|octets| octets.first_chunk())
-        .copied();
-    let tcp = if protocol == Protocol::TCP {
-        tcp?
-    } else {
-        [0; 2]
-    };
+    let tcp = tcp_octets(frame, protocol, 54)?;
     let (flags, zero) = plain_l4(protocol, l4_len, [h[58], h[59]], [h[60], h[61]], tcp)?;
     let (addrs, _) = h.get(22..)?.as_chunks::<16>();
     let &[src, dst] = addrs else { return None };
@@ -214,6 +207,16 @@ fn plain_v6(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
         udp_checksum_zero: zero,
     };
     Some((untagged(h), Frame::V6(parsed)))
+}
+
+/// Data offset and flags of the TCP header at `l4`; zeros for another protocol, whose packet may
+/// have ended there.
+#[inline]
+fn tcp_octets(frame: &[u8], protocol: Protocol, l4: usize) -> Option<[u8; 2]> {
+    if protocol != Protocol::TCP {
+        return Some([0; 2]);
+    }
+    frame.get(l4 + 12..l4 + 14)?.first_chunk().copied()
 }
 
 /// Flags and whether a UDP checksum is zero, if the L4 header is in order.

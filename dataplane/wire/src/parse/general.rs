@@ -160,8 +160,8 @@ fn l4(
     })
 }
 
-/// Every TCP header ends before octet 24 or carries options: a later fragment that starts earlier
-/// lies over the fixed header of any first fragment we accept (RFC 1858 §3, RFC 3128).
+/// A first fragment that holds the 20 fixed octets of TCP has at least 24, the next multiple of 8.
+/// A later one that starts before would overwrite it (RFC 1858 §3, RFC 3128).
 const TCP_FIRST_LEN: u16 = 24;
 
 fn header(
