@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod counters;
+pub mod flow;
+pub mod id;
 pub mod io;
 pub mod tables;
+pub mod time;
 pub mod verdict;

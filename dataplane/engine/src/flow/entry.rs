@@ -1,0 +1,269 @@
+//! What is kept of a flow: one cache line for IPv4, two for IPv6, with all that a hit reads and
+//! writes in the first.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use weir_wire::addr::{Address, L4Port, Protocol};
+
+use super::key::FlowKey;
+use super::table::{Direction, NewFlow};
+use super::tcp::{Seen, TcpEvent, TcpState, Timeouts};
+use crate::id::{ServerId, ServiceId};
+use crate::time::{Tick, Ticks, Time};
+
+/// Whether replies of a flow come back through the director.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ReturnPath {
+    /// They go to the client past the director (DR, TUN).
+    Direct,
+    /// They come back through it and are rewritten (NAT): the flow has a reverse key.
+    Through,
+}
+
+/// The state of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowState {
+    /// A TCP connection.
+    Tcp(TcpState),
+    /// A UDP pseudo-connection, or any other protocol's: idle or not is all that is known.
+    Udp,
+}
+
+impl FlowState {
+    /// The state after the first packet of a flow, which its client sent.
+    pub const fn first(event: Option<TcpEvent>, path: ReturnPath) -> Self {
+        let seen = match path {
+            ReturnPath::Direct => Seen::InputOnly,
+            ReturnPath::Through => Seen::Input,
+        };
+        match event {
+            Some(event) => Self::Tcp(TcpState::None.next(seen, event)),
+            None => Self::Udp,
+        }
+    }
+
+    /// Whether the server counts the flow in ActiveConn; else it is in InActConn.
+    #[inline]
+    pub const fn is_active(self) -> bool {
+        match self {
+            Self::Tcp(state) => state.is_active(),
+            Self::Udp => false,
+        }
+    }
+
+    /// Whether this is a TCP flow of which only the client's SYN has been seen.
+    #[inline]
+    pub const fn is_half_open(self) -> bool {
+        match self {
+            Self::Tcp(state) => state.is_half_open(),
+            Self::Udp => false,
+        }
+    }
+
+    /// How long a flow in this state may be idle.
+    #[inline]
+    pub const fn timeout(self, timeouts: &Timeouts) -> Ticks {
+        match self {
+            Self::Tcp(state) => timeouts.tcp(state),
+            Self::Udp => timeouts.udp(),
+        }
+    }
+
+    /// The name that `ipvsadm -Lnc` prints.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp(state) => state.name(),
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// A flow.
+///
+/// Its fields are read through methods; [`FlowTable`](super::FlowTable) alone writes them, because
+/// it keeps counts of them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct FlowEntry<A: Address> {
+    client: A,
+    vip: A,
+    rip: A,
+    client_port: L4Port,
+    vip_port: L4Port,
+    server_port: L4Port,
+    protocol: Protocol,
+    pub(super) state: FlowState,
+    pub(super) expires: Tick,
+    path: ReturnPath,
+    pub(super) used: bool,
+    server: ServerId,
+    service: ServiceId,
+    created: Tick,
+    /// The next free entry, while this one is free.
+    pub(super) next_free: u32,
+    pub(super) packets: u32,
+    pub(super) octets: u64,
+}
+
+const _: () = assert!(size_of::<FlowEntry<Ipv4Addr>>() == 64);
+const _: () = assert!(size_of::<FlowEntry<Ipv6Addr>>() == 128);
+
+impl<A: Address> FlowEntry<A> {
+    /// A free entry, for filling memory.
+    pub const EMPTY: Self = Self {
+        client: A::UNSPECIFIED,
+        vip: A::UNSPECIFIED,
+        rip: A::UNSPECIFIED,
+        client_port: L4Port::NONE,
+        vip_port: L4Port::NONE,
+        server_port: L4Port::NONE,
+        protocol: Protocol(0),
+        state: FlowState::Udp,
+        expires: Time::ZERO.tick(),
+        path: ReturnPath::Direct,
+        used: false,
+        server: ServerId {
+            index: 0,
+            generation: 0,
+        },
+        service: ServiceId(0),
+        created: Time::ZERO.tick(),
+        next_free: 0,
+        packets: 0,
+        octets: 0,
+    };
+
+    /// A used entry that has counted no packet yet.
+    pub(super) fn new(flow: &NewFlow<A>, now: Tick) -> Self {
+        Self {
+            client: flow.key.client,
+            vip: flow.key.remote,
+            rip: flow.rip,
+            client_port: flow.key.client_port,
+            vip_port: flow.key.remote_port,
+            server_port: flow.server_port,
+            protocol: flow.key.protocol,
+            state: flow.state,
+            expires: now + flow.idle_max,
+            path: flow.path,
+            used: true,
+            server: flow.server,
+            service: flow.service,
+            created: now,
+            next_free: 0,
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    /// Which of the flow's directions `key` is, if any.
+    #[inline]
+    pub(super) fn direction_of(&self, key: &FlowKey<A>) -> Option<Direction> {
+        if self.client != key.client
+            || self.client_port != key.client_port
+            || self.protocol != key.protocol
+        {
+            None
+        } else if self.vip == key.remote && self.vip_port == key.remote_port {
+            Some(Direction::Forward)
+        } else if self.path == ReturnPath::Through
+            && self.rip == key.remote
+            && self.server_port == key.remote_port
+        {
+            Some(Direction::Reverse)
+        } else {
+            None
+        }
+    }
+
+    /// Client and VIP.
+    #[inline]
+    pub const fn key(&self) -> FlowKey<A> {
+        FlowKey {
+            client: self.client,
+            remote: self.vip,
+            client_port: self.client_port,
+            remote_port: self.vip_port,
+            protocol: self.protocol,
+        }
+    }
+
+    /// Client and server, if replies come back through the director.
+    #[inline]
+    pub const fn reverse_key(&self) -> Option<FlowKey<A>> {
+        match self.path {
+            ReturnPath::Direct => None,
+            ReturnPath::Through => Some(FlowKey {
+                client: self.client,
+                remote: self.rip,
+                client_port: self.client_port,
+                remote_port: self.server_port,
+                protocol: self.protocol,
+            }),
+        }
+    }
+
+    /// The server's address.
+    #[inline]
+    pub const fn rip(&self) -> A {
+        self.rip
+    }
+
+    /// The server's L4 port.
+    #[inline]
+    pub const fn server_port(&self) -> L4Port {
+        self.server_port
+    }
+
+    /// The server that the flow was given.
+    #[inline]
+    pub const fn server(&self) -> ServerId {
+        self.server
+    }
+
+    /// The service that the flow belongs to.
+    #[inline]
+    pub const fn service(&self) -> ServiceId {
+        self.service
+    }
+
+    /// Whether replies come back through the director.
+    #[inline]
+    pub const fn path(&self) -> ReturnPath {
+        self.path
+    }
+
+    /// The state.
+    #[inline]
+    pub const fn state(&self) -> FlowState {
+        self.state
+    }
+
+    /// Whether the flow has been idle for too long; it is then as good as gone.
+    #[inline]
+    pub const fn is_expired(&self, now: Tick) -> bool {
+        self.expires.is_before(now)
+    }
+
+    /// How much longer the flow may be idle.
+    pub const fn expires_in(&self, now: Tick) -> Ticks {
+        self.expires.since(now)
+    }
+
+    /// When the flow began.
+    #[inline]
+    pub const fn created(&self) -> Tick {
+        self.created
+    }
+
+    /// Packets in both directions that the director saw. Wraps.
+    pub const fn packets(&self) -> u32 {
+        self.packets
+    }
+
+    /// Octets of those packets.
+    pub const fn octets(&self) -> u64 {
+        self.octets
+    }
+}

@@ -1,0 +1,106 @@
+//! Lookup of a whole burst in stages, so that memory latencies overlap.
+//!
+//! Each stage touches only what the stage before has asked the memory for: first all buckets, then
+//! the entries that tags point to (or the other bucket, for keys that may live there), then keys.
+//! Callers that have other work for the burst between stages call them one by one.
+
+use crate::flow::shim::prefetch_index;
+use weir_wire::addr::Address;
+
+use super::{Direction, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
+use crate::time::Time;
+
+/// Where a key may be found, by its tag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hint {
+    /// Nowhere.
+    #[default]
+    Absent,
+    /// In this entry, or else wherever a full search finds it.
+    Entry(FlowIndex),
+    /// Not at home, but keys have left home.
+    Elsewhere,
+}
+
+impl<A: Address> FlowTable<A> {
+    /// Stage 1: asks for the home buckets of all keys.
+    #[inline]
+    pub fn prefetch_buckets(&self, hashes: &[FlowHash]) {
+        for hash in hashes {
+            prefetch_index(self.buckets, hash.home(self.bucket_count) as usize);
+        }
+    }
+
+    /// Stage 2: compares tags and asks for what they point to. `hints` is as long as `hashes`;
+    /// what is longer is left alone.
+    #[inline]
+    pub fn find_hints(&self, hashes: &[FlowHash], hints: &mut [Hint]) {
+        for (hash, hint) in hashes.iter().zip(hints) {
+            *hint = self.find_hint(*hash);
+        }
+    }
+
+    #[inline]
+    fn find_hint(&self, hash: FlowHash) -> Hint {
+        let (home, tag) = (hash.home(self.bucket_count), hash.tag());
+        let bucket = &self.buckets[home as usize];
+        if let Some(slot) = bucket.matching(tag).next() {
+            let index = bucket.index(slot);
+            prefetch_index(self.entries, index as usize);
+            Hint::Entry(FlowIndex(index))
+        } else if bucket.has_departed() {
+            prefetch_index(self.buckets, self.other(home, tag) as usize);
+            Hint::Elsewhere
+        } else {
+            Hint::Absent
+        }
+    }
+
+    /// Stage 3: compares the key. A live flow, as [`FlowTable::lookup`] would find it.
+    ///
+    /// The table may have changed since stage 2: a flow that was inserted for an earlier packet of
+    /// the burst is not found by an `Absent` hint. Look such a key up before inserting it.
+    #[inline]
+    pub fn confirm(
+        &self,
+        key: &FlowKey<A>,
+        hash: FlowHash,
+        hint: Hint,
+        now: Time,
+    ) -> Option<Found> {
+        match hint {
+            Hint::Absent => None,
+            Hint::Elsewhere => self.lookup(key, hash, now),
+            Hint::Entry(index) => {
+                let entry = &self.entries[index.0 as usize];
+                match entry.direction_of(key) {
+                    Some(direction) if entry.used && !entry.is_expired(now.tick()) => {
+                        Some(Found { index, direction })
+                    }
+                    Some(Direction::Forward | Direction::Reverse) | None => {
+                        self.lookup(key, hash, now)
+                    }
+                }
+            }
+        }
+    }
+
+    /// All stages for up to 64 keys. Slices are of one length; the shortest counts.
+    pub fn lookup_batch(&self, keys: &[FlowKey<A>], now: Time, found: &mut [Option<Found>]) {
+        const BATCH_MAX: usize = 64;
+        for (keys, found) in keys.chunks(BATCH_MAX).zip(found.chunks_mut(BATCH_MAX)) {
+            let mut hashes = [FlowHash::default(); BATCH_MAX];
+            let mut hints = [Hint::Absent; BATCH_MAX];
+            let hashes = &mut hashes[..keys.len()];
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = self.hash(key);
+            }
+            self.prefetch_buckets(hashes);
+            self.find_hints(hashes, &mut hints);
+            let stages = keys.iter().zip(hashes.iter().zip(hints));
+            for ((key, (&hash, hint)), found) in stages.zip(found) {
+                *found = self.confirm(key, hash, hint, now);
+            }
+        }
+    }
+}
