@@ -95,8 +95,10 @@ run_stage() { # NAME
     case $status in
     0) printf 'PASS  %4d s\n' $took ;;
     "$skip") printf 'SKIP  %4d s  %s\n' $took "$(tail -1 "$log")" ;;
-    *) printf 'FAIL  %4d s  exit %d, log: %s\n' $took $status "$log"
-        tail -40 "$log" | sed 's/^/    | /' ;;
+    *)
+        printf 'FAIL  %4d s  exit %d, log: %s\n' $took $status "$log"
+        tail -40 "$log" | sed 's/^/    | /'
+        ;;
     esac
     count "$name" $status "$log"
 }

@@ -55,8 +55,6 @@ class Director:
     def yaml(self):
         """The configuration of this lab, as an operator would write it."""
         cpus = sorted(os.sched_getaffinity(0))
-        # The last CPUs work, the first controls; on a small machine they share.
-        workers = (cpus * self.workers)[-self.workers:]
         lines = ["ports:"]
         for name, device, segment in self.lab.ports:
             addresses = [f"{segment.v4(DIRECTOR)}/24", f"{segment.v6(DIRECTOR)}/64"]
@@ -71,7 +69,8 @@ class Director:
             for key, value in CHECK.items())
         lines += [
             "runtime:",
-            f"  workers: {sorted(set(workers))}",
+            # The last CPUs work, the first controls; on a small machine they share.
+            f"  workers: {cpus[-self.workers:]}",
             f"  control: {cpus[0]}",
             "  flows_per_worker: 16384",
             "  mbufs: 16384",
@@ -84,8 +83,8 @@ class Director:
         for mode in MODES:
             for family in (4, 6):
                 lines += self.service(mode, family)
-            if self.perf:
-                lines += self.perf_service(mode)
+                if self.perf:
+                    lines += self.perf_services(mode, family)
         lines += ["management:",
                   f"  socket: {self.socket}",
                   f"  listen: {METRICS}",
@@ -109,14 +108,19 @@ class Director:
                          f"weight: {self.weights[server.name]}}}")
         return lines
 
-    def perf_service(self, mode):
-        """iperf3 wants both of its connections on one server, so this service has one."""
+    def perf_services(self, mode, family):
+        """iperf3 wants its control and data connections on one server: services with just one."""
         server = self.lab.servers_of(mode)[0]
-        return [f"  - name: {mode}-perf",
-                f'    address: "{self.lab.vip(mode)}"',
-                f"    port: {PERF_PORT}",
-                f"    mode: {mode}",
-                f'    servers: [{{name: {server.name}, address: "{server.address(4)}"}}]']
+        lines = []
+        for protocol in ("tcp", "udp"):
+            lines += [f"  - name: {service_name(mode, family)}-{protocol}",
+                      f'    address: "{self.lab.vip(mode, family)}"',
+                      f"    port: {PERF_PORT}",
+                      f"    protocol: {protocol}",
+                      f"    mode: {mode}",
+                      "    servers:",
+                      f'      - {{name: {server.name}, address: "{server.address(family)}"}}']
+        return lines
 
     # -- process --------------------------------------------------------------------------------
 
@@ -210,9 +214,14 @@ class Director:
 
     def wait_all_up(self, seconds=10):
         """Waits until every server of every service passes its check."""
-        return wait_until(
-            lambda: all(value == 1 for value in select(self.metrics(), "weir_server_up")),
-            seconds, "all servers up")
+        def down():
+            return [f"{have['service']}/{have['server']}"
+                    for have, value in self.metrics().get("weir_server_up", []) if value != 1]
+
+        try:
+            return wait_until(lambda: not down(), seconds, "all servers up")
+        except LabError as late:
+            raise LabError(f"{late}; down: {' '.join(down())}") from None
 
     def conservation(self):
         """Per worker: frames that came in and frames accounted for, once both stand still.

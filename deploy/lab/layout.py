@@ -1,11 +1,11 @@
 """Who is where: the two labs as data, and the function that builds them.
 
-    two-port   client ── router ──[wan]── wan0 weir lan0 ──[lan]── dr1 dr2 nat1 nat2
-                            ├─────────────────────────────[lan]
-                            └──[remote]── tun1 tun2
+    two-port    client -- router --[wan]-- wan0 weir lan0 --[lan]-- dr1 dr2 nat1 nat2
+                             +-----------------------------[lan]
+                             +--[remote]-- tun1 tun2
 
-    one-port   client ── router ──[wan]── wan0 weir
-                                    └──── dr1 dr2 nat1 nat2 tun1 tun2
+    one-port    client -- router --[wan]-- wan0 weir
+                                     +---- dr1 dr2 nat1 nat2 tun1 tun2
 
 DR and TUN servers answer the client through the router, NAT servers through the director. In the
 two-port lab the TUN servers stand in a network of their own, which is what tunnels are for.

@@ -58,6 +58,12 @@ def die_by(number, _frame):
     raise SystemExit(128 + number)
 
 
+def end_by_signals():
+    """From now on Ctrl-C, a kill and a closed terminal end the script in order."""
+    for number in ENDING_SIGNALS:
+        signal.signal(number, die_by)
+
+
 @contextmanager
 def session(name, tag=None, weir=True, say=print, keep=False, **options):
     """Builds the lab `name`, starts servers (and Weir), and removes it all at the end.
@@ -67,8 +73,7 @@ def session(name, tag=None, weir=True, say=print, keep=False, **options):
     if os.geteuid() != 0:
         raise LabError("root is needed: namespaces, devices and DPDK ports are made here")
     tag = tag or str(os.getpid())
-    for number in ENDING_SIGNALS:
-        signal.signal(number, die_by)
+    end_by_signals()
     done = False
     try:
         lab = layout(name)
@@ -87,5 +92,4 @@ def session(name, tag=None, weir=True, say=print, keep=False, **options):
             for number in ENDING_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             take_down(tag)
-            for number in ENDING_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+            end_by_signals()

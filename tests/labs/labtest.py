@@ -1,7 +1,8 @@
 """What the lab tests share: the lab's own modules, and how a test starts and ends.
 
 A lab test is a script: it builds what it needs, prints what it checks, is bounded in time, cleans
-up, and exits non-zero when a check failed.
+up, and exits non-zero when a check failed. It imports this first, which makes the lab's own
+modules known.
 """
 
 import sys
@@ -16,7 +17,7 @@ from session import session  # noqa: E402,F401
 
 
 def main(title, checks):
-    """Runs `checks(report)` and exits with the report's status; an error of the lab is a failure."""
+    """Runs `checks(report)` and exits with its status; an error of the lab is a failure."""
     report = Report(title)
     try:
         checks(report)

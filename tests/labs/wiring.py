@@ -72,7 +72,7 @@ def check_dr_path(checks, lab, fabric):
 
 
 def check_decapsulation(checks, lab, fabric):
-    """An encapsulated echo request to a TUN server is answered from the VIP, four kinds of tunnel."""
+    """An echo request in each of four kinds of tunnel is answered from the VIP."""
     for server in lab.servers_of("tunnel"):
         for outer in (4, 6):
             for family in (4, 6):

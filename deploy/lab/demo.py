@@ -1,0 +1,197 @@
+#!/usr/bin/python3
+"""`make demo`: real HTTP clients reach real nginx servers through Weir in every forwarding mode.
+
+What is printed was measured in this run. Each count, share and reaction has a bound; one outside
+its bound ends the demo with a non-zero exit status. Nothing is left behind, also on Ctrl-C.
+"""
+
+import json
+import sys
+
+from director import CHECK, MEMORY_MAX, SCHEDULERS, select, service_name
+from layout import CLIENT, CLIENTS, MODES
+from net import LabError
+from report import Report, paint
+from session import end_by_signals, session
+
+HOW = {
+    "dr": "servers hold the VIP and answer the client themselves",
+    "nat": "addresses are rewritten both ways through the director",
+    "tunnel": "IP in IP to servers anywhere, which answer the client themselves",
+}
+# Part of the requests that the first server of a mode gets: equal turns, weight 3 of 4, and a
+# hash over client ports, whose spread over 100 connections stays within four standard deviations.
+SHARES = {"dr": (0.45, 0.55), "nat": (0.70, 0.80), "tunnel": (0.30, 0.70)}
+REQUESTS = 100  # per mode and family
+FEW = 40  # requests in the shorter rounds
+# Each failed probe may take its interval and its timeout; then one look at the metrics.
+OUT_MAX = CHECK["fall"] * (CHECK["interval"] + CHECK["timeout"]) + 0.5  # seconds
+BACK_MAX = CHECK["rise"] * (CHECK["interval"] + CHECK["timeout"]) + 0.5
+DROPS_MAX = 0.05  # part of all received frames
+BAR = 20  # characters of a full bar
+
+
+def show_traffic(report, it, mode, family, count):
+    """One round of requests: all must be answered, the first server's share lies in its bounds."""
+    vip = it.lab.vip(mode, family)
+    got = it.requests(vip, count)
+    names = [server.name for server in it.lab.servers_of(mode)]
+    low, high = SHARES[mode]
+    # A shorter round has wider statistics; the full one is where shares are judged.
+    if count < REQUESTS:
+        low, high = low - 0.2, high + 0.2
+    share = got.share(names[0])
+    bars = "  ".join(
+        f"{name} {got.share(name):4.0%} {'█' * round(got.share(name) * BAR):<{BAR}}"
+        for name in names)
+    report.check(
+        got.answered == got.sent and low <= share <= high,
+        f"IPv{family}  {got.answered:3} of {got.sent} answered   {bars.rstrip()}",
+        f"all must be answered, and {names[0]} get {low:.0%} to {high:.0%}")
+
+
+def show_services(report, it):
+    """The director's view, as its operator would see it."""
+    report.note(paint("$ weir show services", "dim"))
+    report.note(it.director.weir("show", "services").stdout.rstrip())
+
+
+def only_other_serves(report, it, mode, gone, text):
+    """Requests while a server is out: all answered, none by it."""
+    got = it.requests(it.lab.vip(mode), FEW)
+    report.check(got.answered == FEW and got.by_server[gone] == 0,
+                 f"{text}: {got.answered} of {FEW} requests answered, none by {gone}",
+                 f"answers came from {dict(got.by_server)}")
+
+
+def all_serve(report, it, mode):
+    """Requests after a server has come back: all answered, every server took part."""
+    names = [server.name for server in it.lab.servers_of(mode)]
+    got = it.requests(it.lab.vip(mode), FEW)
+    report.check(got.answered == FEW and all(got.by_server[name] for name in names),
+                 f"{' and '.join(names)} both serve: {got.answered} of {FEW} answered",
+                 f"answers came from {dict(got.by_server)}")
+
+
+def show_failure(report, it, mode):
+    """A server dies, is taken out, comes back, is drained, and serves again."""
+    service, victim = service_name(mode), it.lab.servers_of(mode)[0].name
+    it.servers.kill(victim)
+    took = it.director.wait_server(service, victim, up=False, seconds=OUT_MAX * 3)
+    report.check(took <= OUT_MAX, f"nginx on {victim} killed: out after {took:.1f} s",
+                 f"the bound is {OUT_MAX:.1f} s")
+    only_other_serves(report, it, mode, victim, "while it is down")
+    show_services(report, it)
+    it.servers.start(victim)
+    took = it.director.wait_server(service, victim, up=True, seconds=BACK_MAX * 3)
+    report.check(took <= BACK_MAX, f"nginx on {victim} started: back after {took:.1f} s",
+                 f"the bound is {BACK_MAX:.1f} s")
+    all_serve(report, it, mode)
+    it.director.weir("drain", f"{service}/{victim}")
+    only_other_serves(report, it, mode, victim, f"weir drain {service}/{victim}")
+    it.director.weir("ready", f"{service}/{victim}")
+    all_serve(report, it, mode)
+
+
+def show_explain(report, it, mode):
+    """Weir says what it would do with a packet, and names a server that exists."""
+    words = ("explain", "tcp", f"{CLIENTS.v4(CLIENT)}:40000", f"{it.lab.vip(mode)}:80")
+    report.note(paint(f"$ weir {' '.join(words)}", "dim"))
+    report.note(it.director.weir(*words).stdout.rstrip())
+    told = json.loads(it.director.weir(*words, "--json").stdout)
+    names = [server.name for server in it.lab.servers_of(mode)]
+    report.check(told["service"] == service_name(mode) and told["server"] in names,
+                 f"explained: {told['verdict']} to {told['service']}/{told['server']}",
+                 f"expected {service_name(mode)} and one of {names}")
+
+
+def show_books(report, it):
+    """The closing table, all of it from /metrics."""
+    report.section("The books, from /metrics")
+    for worker, taken, given in it.director.conservation():
+        report.check(taken == given and taken > 0,
+                     f"worker {worker}: {taken} frames taken in, each ended one way",
+                     f"{taken} taken in, {given} accounted for")
+    samples = it.director.metrics()
+    show_workers(report, samples)
+    for title, name in (("punted", "weir_punts_total"), ("dropped", "weir_drops_total")):
+        by_reason = {}
+        for labels, value in samples.get(name, []):
+            by_reason[labels["reason"]] = by_reason.get(labels["reason"], 0) + int(value)
+        report.note(f"{title:<11}" + (", ".join(
+            f"{reason} {n}" for reason, n in sorted(by_reason.items()) if n) or "nothing"))
+    report.note(f"{'service':<11}{'packets in':>12}{'packets out':>12}{'connections':>12}")
+    for mode in MODES:
+        for family in (4, 6):
+            show_service_row(report, samples, service_name(mode, family), mode)
+    received = sum(select(samples, "weir_worker_packets_total", direction="rx"))
+    dropped = sum(select(samples, "weir_drops_total"))
+    report.check(dropped <= received * DROPS_MAX, f"{dropped / received:.2%} of the frames dropped",
+                 f"the bound is {DROPS_MAX:.0%}")
+    peak = it.director.memory_peak()
+    report.check(peak <= MEMORY_MAX, f"the director needed {peak >> 20} MiB at most",
+                 f"the bound is {MEMORY_MAX >> 20} MiB")
+
+
+def show_workers(report, samples):
+    """What each worker took in and sent out."""
+    columns = {
+        "received": ("weir_worker_packets_total", {"direction": "rx"}),
+        "handed in": ("weir_worker_handed_in_total", {}),
+        "originated": ("weir_worker_originated_total", {}),
+        "sent": ("weir_worker_packets_total", {"direction": "tx"}),
+        "handed out": ("weir_worker_handed_out_total", {}),
+        "held": ("weir_worker_held", {}),
+    }
+    report.note(f"{'worker':<11}" + "".join(f"{title:>12}" for title in columns))
+    received = samples.get("weir_worker_packets_total", [])
+    for worker in sorted({labels["worker"] for labels, _ in received}):
+        cells = [sum(select(samples, name, worker=worker, **labels))
+                 for name, labels in columns.values()]
+        report.note(f"{worker:<11}" + "".join(f"{cell:>12.0f}" for cell in cells))
+
+
+def show_service_row(report, samples, name, mode):
+    """One service's packets; DR and TUN answers pass the director by, NAT's do not."""
+    inward, outward = (sum(select(samples, "weir_service_packets_total", service=name,
+                                  direction=direction)) for direction in ("in", "out"))
+    connections = sum(select(samples, "weir_service_connections_total", service=name))
+    report.note(f"{name:<11}{inward:>12.0f}{outward:>12.0f}{connections:>12.0f}")
+    if inward == 0 or (outward == 0) == (mode == "nat"):
+        report.failed(f"{name}: {inward:.0f} packets in and {outward:.0f} out cannot be")
+
+
+def demo(report):
+    """Both labs: everything in the one with two ports, the traffic again in the one with one."""
+    for name in ("two-port", "one-port"):
+        report.section(f"{name} lab")
+        with session(name, say=report.note) as it:
+            report.note(f"{len(it.fabric.spaces)} namespaces, {len(it.lab.servers)} nginx servers, "
+                        f"weir on {it.director.driver}")
+            for mode in MODES:
+                report.section(f"{mode}: {HOW[mode]}\n    service {service_name(mode)} on "
+                               f"{it.lab.vip(mode)} and {it.lab.vip(mode, 6)}, {SCHEDULERS[mode]}")
+                for family in (4, 6):
+                    show_traffic(report, it, mode, family, REQUESTS if name == "two-port" else FEW)
+                if name == "two-port":
+                    show_failure(report, it, mode)
+                    show_explain(report, it, mode)
+            show_books(report, it)
+
+
+def main():
+    """Runs the demo; 0 when everything was within its bounds."""
+    end_by_signals()
+    report = Report("Weir: layer-4 load balancing on DPDK, shown in network namespaces")
+    try:
+        demo(report)
+    except LabError as error:
+        report.failed(str(error))
+    except SystemExit as ending:
+        print("\ninterrupted; everything is cleaned up")
+        return ending.code
+    return report.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+#!/usr/bin/python3
+"""Reloads under load: no request fails, no connection breaks, a bad file changes nothing."""
+
+from labtest import main, session
+from layout import MODES
+from load import WHOLE, Download, Requests
+
+ROUNDS = 6  # reloads of each kind
+
+
+def reload_under_load(report):
+    """SIGHUP and `weir apply` in turn while connections come, go and last, in all modes."""
+    with session("two-port", say=report.note) as it:
+        vips = {f"{mode}-{family}": it.lab.vip(mode, family) for mode in MODES for family in (4, 6)}
+        loads = {name: Requests(it, vip, name) for name, vip in vips.items()}
+        lasting = {name: Download(it, vip, name) for name, vip in vips.items()}
+        revision = it.director.metric("weir_config_revision")
+
+        other = it.fabric.directory / "other.yaml"
+        for turn in range(ROUNDS):
+            # Weights change, services come and go; what flows must not notice.
+            it.director.weights.update(dr1=1 + turn % 3, nat2=1 + turn % 2, tun1=2 - turn % 2)
+            it.director.perf = turn % 2 == 0
+            it.director.reload()
+            it.director.perf = turn % 2 == 1
+            other.write_text(it.director.yaml(), encoding="ascii")
+            it.director.weir("apply", other)
+        report.check(it.director.metric("weir_config_revision") >= revision + 2 * ROUNDS,
+                     f"{ROUNDS} reloads by SIGHUP and {ROUNDS} by weir apply took effect")
+        check_bad_file(report, it)
+
+        for name, load in loads.items():
+            outcomes = load.stop()
+            failed = {" ".join(what): n for what, n in outcomes.items() if what[0] != "200"}
+            total = sum(outcomes.values())
+            report.check(not failed and total > 50, f"{name}: {total} requests, none failed",
+                         f"{failed}")
+        for name, download in lasting.items():
+            report.equal(f"{name}: the connection that was open all the time", download.finish(),
+                         WHOLE)
+        for worker, taken, given in it.director.conservation():
+            report.check(taken == given > 0, f"worker {worker}: every frame accounted for",
+                         f"{taken} in, {given} out")
+
+
+def check_bad_file(report, it):
+    """A file with a mistake is refused by SIGHUP and by apply, and nothing changes."""
+    revision = it.director.metric("weir_config_revision")
+    bad = it.fabric.directory / "bad.yaml"
+    bad.write_text(it.director.yaml().replace("scheduler: rr", "scheduler: rrr"), encoding="ascii")
+    done = it.director.weir("apply", bad, check=False)
+    told = done.stderr + done.stdout
+    report.check(done.returncode == 1 and "rrr" in told and "bad.yaml:" in told,
+                 "apply of a file with a mistake is refused with its place", told[-300:])
+    report.equal("and changes nothing", it.director.metric("weir_config_revision"), revision)
+
+
+if __name__ == "__main__":
+    main("reload: under load, in all modes", reload_under_load)
