@@ -1,0 +1,422 @@
+//! Reconcile as a user of its result sees it.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use weir_engine::id::{DeviceId, PortId};
+use weir_engine::tables::{NatSource, NextHop, Role};
+use weir_wire::addr::{MacAddr, Protocol};
+
+use super::*;
+use crate::config::{
+    CpuId, Device, HealthCheck, Hugepages, Idle, Management, MetricsDetail, OnServerGone, Port,
+    Prefix, Probe, Runtime, Scheduler, Timeouts, Unserved, Weight, Workers,
+};
+use crate::overlay::{Edit, State};
+
+fn prefix(address: &str, len: u8) -> Prefix {
+    Prefix { address: address.parse().unwrap(), len }
+}
+
+fn port(name: &str, addresses: Vec<Prefix>, gateway: Option<&str>) -> Port {
+    Port {
+        name: name.into(),
+        device: Device::Virtual { name: format!("net_null_{name}"), args: String::new() },
+        addresses,
+        gateway: gateway.map(|g| g.parse().unwrap()).into_iter().collect(),
+        mtu: 1500,
+        vlan: None,
+        queues: None,
+        promiscuous: false,
+        mac: None,
+        neighbours: Vec::new(),
+    }
+}
+
+/// `wan0` 192.0.2.2/24 with a gateway and `lan0` 10.0.0.1/16, both also IPv6, and `services`.
+pub(crate) fn config_with(services: Vec<config::Service>) -> Config {
+    let wan = vec![prefix("192.0.2.2", 24), prefix("2001:db8::2", 64)];
+    let lan = vec![prefix("10.0.0.1", 16), prefix("fd00::1", 64)];
+    Config {
+        ports: vec![port("wan0", wan, Some("192.0.2.1")), port("lan0", lan, None)],
+        runtime: Runtime {
+            workers: Workers::Cpus(vec![CpuId(1)]),
+            control: CpuId(0),
+            flows_per_worker: 1 << 16,
+            mbufs: 1 << 14,
+            mbuf_data: 2048,
+            answers_per_second: NonZeroU32::new(1000),
+            answers_per_client: None,
+            hugepages: Hugepages::Off,
+            idle: Idle::Adaptive,
+            heartbeat: Duration::from_millis(50),
+        },
+        vrrp: Vec::new(),
+        health_checks: Vec::new(),
+        services,
+        management: Management {
+            socket: "weir.sock".into(),
+            listen: None,
+            state: "state".into(),
+            metrics_detail: MetricsDetail::Server,
+        },
+    }
+}
+
+/// Facts for [`config_with`]: a device for each port, MACs 02:…:00 and 02:…:01.
+pub(crate) fn facts() -> Vec<PortFact> {
+    (0..2u8)
+        .map(|i| PortFact {
+            device: DeviceId(u16::from(i)),
+            mac: MacAddr([2, 0, 0, 0, 0, i]),
+            mtu: 1500,
+        })
+        .collect()
+}
+
+fn service(name: &str, vip: &str, ports: PortSpec, mode: config::Mode) -> config::Service {
+    config::Service {
+        name: name.into(),
+        address: vip.parse().unwrap(),
+        ports,
+        protocol: config::Protocol::Tcp,
+        mode,
+        scheduler: Scheduler::Wlc,
+        maglev_size: 65537,
+        timeouts: Timeouts {
+            established: Duration::from_secs(900),
+            fin: Duration::from_secs(120),
+            udp: Duration::from_secs(300),
+        },
+        health: None,
+        unserved: Unserved::Answer,
+        sloppy: false,
+        on_server_gone: OnServerGone::Drop,
+        servers: Vec::new(),
+    }
+}
+
+fn server(name: &str, address: &str, mode: config::Mode) -> config::Server {
+    config::Server {
+        name: name.into(),
+        address: address.parse().unwrap(),
+        port: None,
+        weight: Weight(1),
+        state: ServerState::Ready,
+        mode,
+    }
+}
+
+fn one(port: u16) -> PortSpec {
+    PortSpec::One(config::L4Port(port))
+}
+
+/// `web` 192.0.2.10:80 in `mode` with servers 10.0.0.21 … of that mode.
+fn web(mode: config::Mode, servers: u8) -> config::Service {
+    let mut web = service("web", "192.0.2.10", one(80), mode);
+    web.servers =
+        (1..=servers).map(|i| server(&format!("web{i}"), &format!("10.0.0.2{i}"), mode)).collect();
+    web
+}
+
+struct World {
+    config: Config,
+    overlay: Overlay,
+    health: Verdicts,
+    roles: Roles,
+    mirror: Mirror,
+    facts: Vec<PortFact>,
+    steering: Steering,
+}
+
+impl World {
+    fn new(services: Vec<config::Service>) -> Self {
+        let config = config_with(services);
+        Self {
+            mirror: Mirror::from_config(&config),
+            config,
+            overlay: Overlay::default(),
+            health: Verdicts::default(),
+            roles: Roles::default(),
+            facts: facts(),
+            steering: Steering::default(),
+        }
+    }
+
+    fn after(&self, previous: &Snapshot) -> Snapshot {
+        let inputs = Inputs {
+            config: &self.config,
+            overlay: &self.overlay,
+            health: &self.health,
+            roles: &self.roles,
+            mirror: &self.mirror,
+            ports: &self.facts,
+            steering: &self.steering,
+        };
+        reconcile(previous, &inputs).unwrap()
+    }
+
+    fn first(&self) -> Snapshot {
+        self.after(&Snapshot::default())
+    }
+
+    fn edit(&mut self, server: &str, edit: Edit) {
+        self.overlay.edit(&self.config, ("web", server), edit, ("test", 0)).unwrap();
+    }
+}
+
+fn find<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Server {
+    snapshot.tables.servers.iter().flatten().find(|s| &*s.name == name).unwrap()
+}
+
+fn only_service(snapshot: &Snapshot) -> &Arc<Service> {
+    let mut all = snapshot.tables.services.iter().flatten();
+    let first = all.next().unwrap();
+    assert!(all.next().is_none());
+    first
+}
+
+#[test]
+fn the_same_inputs_give_the_same_tables() {
+    let world = World::new(vec![web(config::Mode::Nat, 3)]);
+    let (a, b) = (world.first(), world.first());
+    assert_eq!(format!("{:?}", a.tables.servers), format!("{:?}", b.tables.servers));
+    assert_eq!(only_service(&a).walk, only_service(&b).walk);
+    assert_eq!(a.tables.generation, 1);
+}
+
+#[test]
+fn removing_one_server_leaves_every_other_slot_untouched() {
+    let mut world = World::new(vec![web(config::Mode::Dr, 4)]);
+    let before = world.first();
+    world.config.services[0].servers.remove(1);
+    let after = world.after(&before);
+    for name in ["web1", "web3", "web4"] {
+        assert_eq!(find(&before, name).id, find(&after, name).id, "{name}");
+    }
+    let gone = find(&before, "web2").id;
+    assert!(after.tables.server(gone).is_none());
+
+    // D62: back again before anybody else took the slot.
+    let web2 = web(config::Mode::Dr, 2).servers.remove(1);
+    world.config.services[0].servers.push(web2);
+    assert_eq!(find(&world.after(&after), "web2").id, gone);
+}
+
+#[test]
+fn draining_and_weights_move_nobody_and_end_with_reset() {
+    let mut world = World::new(vec![web(config::Mode::Dr, 3)]);
+    let before = world.first();
+    world.edit("web2", Edit::State(State::Drain));
+    world.edit("web3", Edit::Weight(7));
+    let after = world.after(&before);
+    for name in ["web1", "web2", "web3"] {
+        assert_eq!(find(&before, name).id, find(&after, name).id, "{name}");
+    }
+    assert!(!find(&after, "web2").usable && find(&after, "web1").usable);
+    assert_eq!(find(&after, "web3").weight, 7);
+    world.edit("web1", Edit::Weight(0));
+    assert!(!find(&world.after(&after), "web1").usable);
+    world.overlay.reset();
+    assert!(find(&world.after(&after), "web2").usable);
+}
+
+#[test]
+fn a_checked_server_is_down_until_health_says_otherwise() {
+    let mut checked = web(config::Mode::Dr, 2);
+    checked.health = Some(Arc::new(HealthCheck {
+        name: "tcp".into(),
+        probe: Probe::Tcp,
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(1),
+        rise: 2,
+        fall: 3,
+        port: None,
+    }));
+    let mut world = World::new(vec![checked]);
+    let before = world.first();
+    assert!(!find(&before, "web1").usable);
+    world.health.set(&"web".into(), &"web1".into(), true);
+    let after = world.after(&before);
+    assert!(find(&after, "web1").usable && !find(&after, "web2").usable);
+}
+
+#[test]
+fn schedulers_walk_the_last_listed_server_first() {
+    let snapshot = World::new(vec![web(config::Mode::Dr, 3)]).first();
+    let order: Vec<u32> = only_service(&snapshot).walk.iter().map(|c| c.server.index).collect();
+    assert_eq!(order, ["web3", "web2", "web1"].map(|n| find(&snapshot, n).id.index));
+}
+
+#[test]
+fn unchanged_services_and_maglev_tables_are_shared() {
+    let mut world = World::new(vec![web(config::Mode::Dr, 3)]);
+    let first = world.first();
+    let second = world.after(&first);
+    assert!(Arc::ptr_eq(only_service(&first), only_service(&second)));
+    world.config.services[0].sloppy = true;
+    let third = world.after(&second);
+    assert!(!Arc::ptr_eq(only_service(&second), only_service(&third)));
+    assert!(Arc::ptr_eq(&only_service(&second).maglev, &only_service(&third).maglev));
+    world.edit("web1", Edit::Weight(5));
+    let fourth = world.after(&third);
+    assert!(!Arc::ptr_eq(&only_service(&third).maglev, &only_service(&fourth).maglev));
+}
+
+#[test]
+fn a_service_keeps_its_servers_over_a_rename_and_over_new_ports() {
+    let mut world = World::new(vec![web(config::Mode::Dr, 2)]);
+    let before = world.first();
+    world.config.services[0].name = "www".into();
+    let renamed = world.after(&before);
+    assert_eq!(find(&renamed, "web1").id, find(&before, "web1").id);
+    world.config.services[0].ports =
+        PortSpec::Many(vec![config::L4Port(80), config::L4Port(443)]);
+    let widened = world.after(&renamed);
+    assert_eq!(find(&widened, "web2").id, find(&before, "web2").id);
+    world.config.services[0].address = "192.0.2.11".parse().unwrap();
+    let moved = world.after(&widened);
+    assert_ne!(find(&moved, "web2").id, find(&before, "web2").id);
+}
+
+#[test]
+fn hops_follow_the_kernel_and_static_neighbours() {
+    let mut far = web(config::Mode::Nat, 1);
+    far.servers.push(server("far", "198.51.100.7", config::Mode::Nat));
+    let mut world = World::new(vec![far]);
+    let before = world.first();
+    let (lan, wan) = (PortId(1), PortId(0));
+    let address: IpAddr = "10.0.0.21".parse().unwrap();
+    let gateway: IpAddr = "192.0.2.1".parse().unwrap();
+    assert_eq!(find(&before, "web1").hop, Hop::Unresolved { port: lan, neighbour: address });
+    assert_eq!(find(&before, "far").hop, Hop::Unresolved { port: wan, neighbour: gateway });
+
+    let mac = MacAddr([2, 0, 0, 0, 9, 9]);
+    world.mirror.neighbours = Arc::new([((lan, address), mac)].into_iter().collect());
+    let after = world.after(&before);
+    assert_eq!(find(&after, "web1").hop, Hop::Ready(NextHop { port: lan, mac }));
+    // Routes did not change, so they are the same object.
+    assert!(Arc::ptr_eq(&before.tables.v4.routes, &after.tables.v4.routes));
+
+    let fixed = config::MacAddr([2, 0, 0, 0, 7, 7]);
+    world.config.ports[1].neighbours.push(config::Neighbour { address, mac: fixed });
+    let last = world.after(&after);
+    let hop = Hop::Ready(NextHop { port: lan, mac: MacAddr(fixed.0) });
+    assert_eq!(find(&last, "web1").hop, hop);
+
+    world.mirror = Mirror::default();
+    assert_eq!(find(&world.after(&last), "far").hop, Hop::NoRoute);
+}
+
+#[test]
+fn tunnels_start_at_a_dip_of_the_servers_family() {
+    let tunnel = config::Mode::Tunnel(config::Encapsulation::Ipip);
+    let mut service = web(tunnel, 1);
+    service.servers.push(server("six", "fd00::9", tunnel));
+    let snapshot = World::new(vec![service]).first();
+    let source = |name| find(&snapshot, name).tunnel_source.unwrap().to_string();
+    assert_eq!([source("web1"), source("six")], ["10.0.0.1", "fd00::1"]);
+}
+
+#[test]
+fn d56_a_nat_reply_has_one_source_only_if_one_vip_can_lie_behind_it() {
+    let mode = config::Mode::Nat;
+    let mut other = service("other", "192.0.2.11", one(80), mode);
+    other.servers.push(server("both", "10.0.0.22", mode));
+    let mut mapped = service(
+        "mapped",
+        "192.0.2.12",
+        PortSpec::Many(vec![config::L4Port(80), config::L4Port(443)]),
+        mode,
+    );
+    mapped.servers.push(server("mapped1", "10.0.0.30", mode));
+    mapped.servers[0].port = Some(config::L4Port(8080));
+    let range = PortSpec::Range(config::L4Port(70), config::L4Port(90));
+    let mut ranged = service("ranged", "192.0.2.13", range, mode);
+    ranged.servers.push(server("range1", "10.0.0.40", mode));
+    ranged.servers.push(server("range2", "10.0.0.21", mode));
+    let snapshot = World::new(vec![web(mode, 3), other, mapped, ranged]).first();
+
+    let family = &snapshot.tables.v4;
+    let at = |ip: &str, port| {
+        family.nat_source(ip.parse().unwrap(), Protocol::TCP, weir_wire::addr::L4Port(port))
+    };
+    assert_eq!(at("10.0.0.23", 80), Some(NatSource::One(find(&snapshot, "web3").id)));
+    assert_eq!(at("10.0.0.23", 81), None);
+    assert_eq!(at("10.0.0.22", 80), Some(NatSource::Many));
+    assert_eq!(at("10.0.0.30", 8080), Some(NatSource::Many));
+    assert_eq!(at("10.0.0.40", 77), Some(NatSource::One(find(&snapshot, "range1").id)));
+    // web's server web1 also serves the range, which holds port 80.
+    assert_eq!(at("10.0.0.21", 80), Some(NatSource::Many));
+
+    let stateless = |name| find(&snapshot, name).stateless;
+    assert!(stateless("web3") && stateless("range1"));
+    assert!(!stateless("web2") && !stateless("both") && !stateless("mapped1"));
+    assert!(!stateless("web1") && !stateless("range2"));
+}
+
+#[test]
+fn vips_know_role_unserved_and_dip() {
+    let mut own = service("own", "192.0.2.2", one(443), config::Mode::Dr);
+    own.unserved = Unserved::Drop;
+    let second = service("second", "192.0.2.2", one(444), config::Mode::Dr);
+    let mut world = World::new(vec![web(config::Mode::Dr, 1), own, second]);
+    world.roles.backups.insert("192.0.2.10".parse().unwrap());
+    let tables = world.first().tables;
+    let vip = |ip: &str| tables.v4.vips[&ip.parse::<std::net::Ipv4Addr>().unwrap()];
+    assert_eq!((vip("192.0.2.10").role, vip("192.0.2.10").dip), (Role::Backup, None));
+    assert_eq!((vip("192.0.2.2").role, vip("192.0.2.2").dip), (Role::Active, Some(PortId(0))));
+    assert_eq!(vip("192.0.2.2").unserved, weir_engine::tables::Unserved::Drop);
+    assert_eq!(tables.v4.vips.len(), 2);
+    assert_eq!(tables.devices.len(), 2);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error_and_changes_nothing() {
+    let mut world = World::new(Vec::new());
+    world.facts.pop();
+    let inputs = Inputs {
+        config: &world.config,
+        overlay: &world.overlay,
+        health: &world.health,
+        roles: &world.roles,
+        mirror: &world.mirror,
+        ports: &world.facts,
+        steering: &world.steering,
+    };
+    let error = reconcile(&Snapshot::default(), &inputs).unwrap_err();
+    assert_eq!(error, ReconcileError::Ports { configured: 2, opened: 1 });
+}
+
+#[test]
+fn a_thousand_services_of_ten_servers_reconcile_in_milliseconds() {
+    let services: Vec<_> = (0..1000u16)
+        .map(|i| {
+            let mut s = service(&format!("s{i}"), "192.0.2.10", one(1000 + i), config::Mode::Dr);
+            s.servers = (0..10)
+                .map(|j| server(&format!("r{j}"), &format!("10.0.{j}.1"), config::Mode::Dr))
+                .collect();
+            s
+        })
+        .collect();
+    let mut world = World::new(services);
+    #[expect(clippy::disallowed_methods, reason = "the test prints what a reconcile costs")]
+    let clock = Instant::now;
+    let start = clock();
+    let first = world.first();
+    let built = start.elapsed();
+    world.config.services[500].servers[5].state = ServerState::Drain;
+    let start = clock();
+    let second = world.after(&first);
+    let again = start.elapsed();
+    println!("10,000 servers: first reconcile {built:?}, next one {again:?}");
+    // Ten times what the development machine needs: only a change of complexity fails this.
+    assert!(again < Duration::from_millis(200), "{again:?}");
+    let same = first.tables.services.iter().zip(&second.tables.services);
+    let changed = same.filter(|(a, b)| match (a, b) {
+        (Some(a), Some(b)) => !Arc::ptr_eq(a, b),
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
+    });
+    assert_eq!(changed.count(), 1);
+}
