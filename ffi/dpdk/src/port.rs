@@ -1,0 +1,404 @@
+//! A configured DPDK port: queues, addresses, offloads, counters.
+//!
+//! What a device cannot do is reported and worked around where that is possible; only what
+//! leaves no usable port is an error.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use dpdk_sys as sys;
+
+use crate::device::{PortHandle, interface};
+use crate::mempool::Mempool;
+use crate::queue::{RxQueue, TxQueue};
+use crate::report::{ChecksumOffload, PortConfig, PortReport, RssConfig, RssSide, Shortfall};
+use crate::stats::{self, Link, PortStats, Xstat};
+use crate::{error_text, log};
+
+/// Octets that may surround the payload in a frame: Ethernet header, two VLAN tags, FCS.
+const FRAME_OVERHEAD: u16 = 14 + 8 + 4;
+
+/// Why a port cannot be used. Each is one line that names the device.
+#[derive(Debug, thiserror::Error)]
+#[error("device {device:?}: {step} failed: {reason}{}{log}", if log.is_empty() { "" } else { ": " })]
+pub struct PortError {
+    /// The device string.
+    pub device: String,
+    /// What was tried.
+    pub step: &'static str,
+    /// DPDK's text for its error number.
+    pub reason: String,
+    /// What the driver logged, in one line.
+    pub log: String,
+}
+
+/// A device that has been configured: stopped and closed when its port and queues are gone.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) id: u16,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // Both are no-ops on a device that never started. Their errors leave nothing to do.
+        // SAFETY: the last owner is gone, so that no queue of the port is being polled.
+        unsafe { sys::rte_eth_dev_stop(self.id) };
+        // SAFETY: as above, and the port's number is not used again.
+        unsafe { sys::rte_eth_dev_close(self.id) };
+    }
+}
+
+/// The queues of a started port; each goes to the one worker that polls it.
+#[derive(Debug)]
+pub struct Queues {
+    /// Receive queues, by index.
+    pub rx: Vec<RxQueue>,
+    /// Transmit queues, by index.
+    pub tx: Vec<TxQueue>,
+}
+
+/// A configured port. It stops and closes when this value and all its queues are dropped.
+#[derive(Debug)]
+pub struct Port {
+    device: Arc<Device>,
+    name: String,
+    driver: String,
+    interface_index: Option<u32>,
+    multi_segment: bool,
+    promiscuous: bool,
+    started: bool,
+    report: PortReport,
+}
+
+impl Port {
+    /// Configures a device with receive buffers from `pool`. It receives nothing yet.
+    ///
+    /// # Errors
+    /// [`PortError`] if the driver refuses what no port can do without.
+    pub fn configure(
+        handle: PortHandle,
+        config: &PortConfig,
+        pool: Mempool,
+    ) -> Result<Self, PortError> {
+        let PortHandle { id, device: name } = handle;
+        log::take();
+        let device = Arc::new(Device { id });
+        let info = device_info(id).map_err(|e| port_error(&name, "reading its abilities", e))?;
+        let mut plan = Plan::new(config, &info, pool.data_room());
+
+        let (rx_queues, tx_queues) = (plan.report.rx_queues, plan.report.tx_queues);
+        // SAFETY: the port exists and is stopped; the configuration and the key it may point to
+        // live until the call returns, and DPDK copies both.
+        let result =
+            unsafe { sys::rte_eth_dev_configure(id, rx_queues, tx_queues, &raw const plan.conf) };
+        check(&name, "configuring", result)?;
+        let report = &mut plan.report;
+        let (rx_room, tx_room) = (
+            &raw mut report.rx_descriptors,
+            &raw mut report.tx_descriptors,
+        );
+        // SAFETY: the port exists; both numbers are ours to write.
+        let result = unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, rx_room, tx_room) };
+        check(&name, "choosing descriptors", result)?;
+        set_up_queues(id, &name, &plan.report, pool)?;
+        set_identity(id, config, &mut plan.report.shortfalls);
+
+        Ok(Self {
+            device,
+            driver: driver_name(&info),
+            interface_index: (info.if_index != 0).then_some(info.if_index),
+            multi_segment: info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS != 0,
+            promiscuous: config.promiscuous,
+            started: false,
+            report: plan.report,
+            name,
+        })
+    }
+
+    /// Starts the port and hands out its queues. It cannot be started twice.
+    ///
+    /// # Errors
+    /// [`PortError`] with the driver's reason.
+    pub fn start(&mut self) -> Result<Queues, PortError> {
+        /// EALREADY. Starting again would hand each queue to a second owner.
+        const ALREADY: i32 = 114;
+        let id = self.device.id;
+        check(
+            &self.name,
+            "starting",
+            if self.started { -ALREADY } else { 0 },
+        )?;
+        // SAFETY: the port is configured and its queues are set up.
+        check(&self.name, "starting", unsafe {
+            sys::rte_eth_dev_start(id)
+        })?;
+        self.started = true;
+        if self.promiscuous {
+            // SAFETY: the port is started; a refusal is an error number.
+            let result = unsafe { sys::rte_eth_promiscuous_enable(id) };
+            if result != 0 {
+                self.report.shortfalls.push(Shortfall::Promiscuous);
+            }
+        }
+        let rx = (0..self.report.rx_queues).map(|index| {
+            // SAFETY: the port is started, the queue set up, and named here only.
+            unsafe { RxQueue::new(Arc::clone(&self.device), index) }
+        });
+        let tx = (0..self.report.tx_queues).map(|index| {
+            // SAFETY: as above.
+            unsafe { TxQueue::new(Arc::clone(&self.device), index, self.multi_segment) }
+        });
+        Ok(Queues {
+            rx: rx.collect(),
+            tx: tx.collect(),
+        })
+    }
+
+    /// The DPDK port number, which frames carry.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.device.id
+    }
+
+    /// The device string.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.name
+    }
+
+    /// What the port is, and what was asked for in vain.
+    #[must_use]
+    pub const fn report(&self) -> &PortReport {
+        &self.report
+    }
+
+    /// DPDK's name of the driver, such as `net_af_xdp`.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// The netdev behind a kernel-backed virtual device, by name.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        interface(&self.name)
+    }
+
+    /// The netdev behind the port, by index, where the driver knows one.
+    #[must_use]
+    pub const fn interface_index(&self) -> Option<u32> {
+        self.interface_index
+    }
+
+    /// The port's MAC address. All zeros on devices that have none.
+    #[must_use]
+    pub fn mac(&self) -> [u8; 6] {
+        let mut mac = sys::rte_ether_addr::default();
+        // SAFETY: DPDK checks the port's number and writes one address.
+        unsafe { sys::rte_eth_macaddr_get(self.device.id, &raw mut mac) };
+        mac.addr_bytes
+    }
+
+    /// The link as the driver sees it.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        stats::link(self.device.id)
+    }
+
+    /// The port's counters.
+    #[must_use]
+    pub fn stats(&self) -> PortStats {
+        stats::port_stats(self.device.id)
+    }
+
+    /// The driver's extended counters. Allocates; for people, not for loops.
+    #[must_use]
+    pub fn xstats(&self) -> Vec<Xstat> {
+        stats::xstats(self.device.id)
+    }
+}
+
+/// What to ask of the device, and what not to.
+struct Plan {
+    conf: sys::rte_eth_conf,
+    /// `conf` points into it.
+    _key: Option<Vec<u8>>,
+    report: PortReport,
+}
+
+impl Plan {
+    fn new(config: &PortConfig, info: &sys::rte_eth_dev_info, data_room: u16) -> Self {
+        let mut conf = sys::rte_eth_conf::default();
+        let mut lacks = Vec::new();
+        let rx_queues = config.rx_queues.min(info.max_rx_queues);
+        let tx_queues = config.tx_queues.min(info.max_tx_queues);
+        if rx_queues < config.rx_queues {
+            lacks.push(Shortfall::RxQueues {
+                asked: config.rx_queues,
+                given: rx_queues,
+            });
+        }
+        if tx_queues < config.tx_queues {
+            lacks.push(Shortfall::TxQueues {
+                asked: config.tx_queues,
+                given: tx_queues,
+            });
+        }
+        // A device that says nothing about its limits has 0 there.
+        let mtu_max = if info.max_mtu == 0 {
+            u16::MAX
+        } else {
+            info.max_mtu
+        };
+        let mtu = config.mtu.clamp(info.min_mtu.min(mtu_max), mtu_max);
+        if mtu != config.mtu {
+            lacks.push(Shortfall::Mtu {
+                asked: config.mtu,
+                given: mtu,
+            });
+        }
+        conf.rxmode.mtu = u32::from(mtu);
+        let checksums = sys::WEIR_RX_OFFLOAD_IPV4_CKSUM
+            | sys::WEIR_RX_OFFLOAD_UDP_CKSUM
+            | sys::WEIR_RX_OFFLOAD_TCP_CKSUM;
+        if config.checksum == ChecksumOffload::Verify {
+            conf.rxmode.offloads |= info.rx_offload_capa & checksums;
+            if info.rx_offload_capa & checksums != checksums {
+                lacks.push(Shortfall::Checksum);
+            }
+        }
+        if u32::from(mtu) + u32::from(FRAME_OVERHEAD) > u32::from(data_room) {
+            conf.rxmode.offloads |= info.rx_offload_capa & sys::WEIR_RX_OFFLOAD_SCATTER;
+            if info.rx_offload_capa & sys::WEIR_RX_OFFLOAD_SCATTER == 0 {
+                lacks.push(Shortfall::Scatter);
+            }
+        }
+        conf.txmode.offloads |= info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS;
+        if info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS == 0 {
+            lacks.push(Shortfall::MultiSegment);
+        }
+        let key = config
+            .rss
+            .as_ref()
+            .filter(|_| config.rx_queues > 1)
+            .and_then(|rss| plan_rss(rss, rx_queues, info, &mut conf, &mut lacks));
+        let report = PortReport {
+            rx_queues,
+            tx_queues,
+            rx_descriptors: config.rx_descriptors,
+            tx_descriptors: config.tx_descriptors,
+            shortfalls: lacks,
+        };
+        Self {
+            conf,
+            _key: key,
+            report,
+        }
+    }
+}
+
+/// Asks for RSS as far as the device has it. Returns the key that `conf` points to.
+fn plan_rss(
+    rss: &RssConfig,
+    rx_queues: u16,
+    info: &sys::rte_eth_dev_info,
+    conf: &mut sys::rte_eth_conf,
+    lacks: &mut Vec<Shortfall>,
+) -> Option<Vec<u8>> {
+    let fields = sys::WEIR_RSS_IP | sys::WEIR_RSS_TCP | sys::WEIR_RSS_UDP;
+    let fields = fields & info.flow_type_rss_offloads;
+    if rx_queues < 2 || fields == 0 {
+        lacks.push(Shortfall::Rss);
+        return None;
+    }
+    let side = match rss.side {
+        RssSide::Both => 0,
+        RssSide::Source => sys::WEIR_RSS_L3_SRC_ONLY | sys::WEIR_RSS_L4_SRC_ONLY,
+        RssSide::Destination => sys::WEIR_RSS_L3_DST_ONLY | sys::WEIR_RSS_L4_DST_ONLY,
+    };
+    let has_side = info.flow_type_rss_offloads & side == side;
+    if !has_side {
+        lacks.push(Shortfall::RssSide);
+    }
+    let len = if info.hash_key_size == 0 {
+        40
+    } else {
+        usize::from(info.hash_key_size)
+    };
+    let mut key: Vec<u8> = rss.key.iter().copied().cycle().take(len).collect();
+    let key_len = u8::try_from(len).unwrap_or(u8::MAX);
+    let fields = if has_side { fields | side } else { fields };
+    conf.rxmode.offloads |= info.rx_offload_capa & sys::WEIR_RX_OFFLOAD_RSS_HASH;
+    // SAFETY: writes fields of `conf`; the key moves to the caller, its octets stay in place.
+    unsafe { sys::weir_conf_rss(conf, key.as_mut_ptr(), key_len, fields) };
+    Some(key)
+}
+
+fn set_up_queues(id: u16, name: &str, report: &PortReport, pool: Mempool) -> Result<(), PortError> {
+    // SAFETY: DPDK checks the port's number. -1 means any node, as a u32 all ones.
+    let node = unsafe { sys::rte_eth_dev_socket_id(id) }.cast_unsigned();
+    for queue in 0..report.rx_queues {
+        let (count, pool) = (report.rx_descriptors, pool.as_ptr());
+        // SAFETY: the port is configured with this queue, null means the driver's defaults, and
+        // the pool lives forever.
+        let result =
+            unsafe { sys::rte_eth_rx_queue_setup(id, queue, count, node, std::ptr::null(), pool) };
+        check(name, "setting up a receive queue", result)?;
+    }
+    for queue in 0..report.tx_queues {
+        let count = report.tx_descriptors;
+        // SAFETY: as above.
+        let result =
+            unsafe { sys::rte_eth_tx_queue_setup(id, queue, count, node, std::ptr::null()) };
+        check(name, "setting up a transmit queue", result)?;
+    }
+    Ok(())
+}
+
+/// Sets MAC address and MTU; refusals are reported.
+fn set_identity(id: u16, config: &PortConfig, lacks: &mut Vec<Shortfall>) {
+    if let Some(addr_bytes) = config.mac {
+        let mut mac = sys::rte_ether_addr { addr_bytes };
+        // SAFETY: DPDK checks the port's number and copies the address.
+        if unsafe { sys::rte_eth_dev_default_mac_addr_set(id, &raw mut mac) } != 0 {
+            lacks.push(Shortfall::Mac);
+        }
+    }
+}
+
+fn device_info(id: u16) -> Result<sys::rte_eth_dev_info, i32> {
+    let mut info = sys::rte_eth_dev_info::default();
+    // SAFETY: DPDK checks the port's number and writes one struct.
+    match unsafe { sys::rte_eth_dev_info_get(id, &raw mut info) } {
+        0 => Ok(info),
+        errno => Err(errno),
+    }
+}
+
+fn driver_name(info: &sys::rte_eth_dev_info) -> String {
+    if info.driver_name.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, and drivers' names are static, NUL-terminated strings.
+    unsafe { CStr::from_ptr(info.driver_name) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn check(device: &str, step: &'static str, result: i32) -> Result<(), PortError> {
+    if result < 0 {
+        Err(port_error(device, step, result))
+    } else {
+        Ok(())
+    }
+}
+
+fn port_error(device: &str, step: &'static str, errno: i32) -> PortError {
+    let (reason, log) = (error_text(errno), log::one_line(&log::take()));
+    PortError {
+        device: device.to_owned(),
+        step,
+        reason,
+        log,
+    }
+}
