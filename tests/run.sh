@@ -15,11 +15,12 @@ python=/usr/bin/python3
 skip=77 # exit status of a stage that could not run; its last line says why
 passed=0 failed=0 skipped=0
 child=
+export CARGO_TERM_COLOR=never
 mkdir -p "$logs"
 
 # -- the stages ---------------------------------------------------------------------------------
 
-stage_fmt() { cargo fmt --all --check; }
+stage_fmt() { cargo fmt --all --check -- --color=never; }
 stage_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 stage_docs() { RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked; }
 stage_build() { cargo build --profile lab --locked; }
@@ -61,7 +62,7 @@ stage_fuzz() {
 # Each script in tests/labs is a stage of its own, called lab-NAME.
 lab() {
     [ "$(id -u)" -eq 0 ] || unavailable "root is needed for namespaces"
-    $python "$1"
+    exec $python "$1" # exec: a signal must find the script, which cleans up
 }
 
 unavailable() { echo "$1"; exit $skip; }
