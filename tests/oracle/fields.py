@@ -56,14 +56,15 @@ def flow_label(sent, out):
         return 15, 3
 
 
-def tunnel_fragment_id(sent, out):
-    """Identification in the Fragment header of an outer IPv6 tunnel packet."""
-    if _is6(out) and out[20] == 44 and out[54] in (F.IPIP, F.IP6):
+def fragment6_id(sent, out):
+    """Identification in an IPv6 Fragment header: the kernel draws one for an
+    outer tunnel packet, and a new one for a packet that it reassembled."""
+    if _is6(out) and out[20] == 44:
         return 58, 4
 
 
 RANDOM = {"tunnel-id": tunnel_id, "icmp-id": icmp_id, "flow-label": flow_label,
-          "tunnel-fragment-id": tunnel_fragment_id}
+          "fragment6-id": fragment6_id}
 
 
 def blank(sent, out):
@@ -95,7 +96,7 @@ def _sound(sent, outs):
     fragments of one answer carry one identification."""
     ids = set()
     for _, frame in outs:
-        if not any(f(sent, frame) for f in (tunnel_id, icmp_id, tunnel_fragment_id)):
+        if not any(f(sent, frame) for f in (tunnel_id, icmp_id, fragment6_id)):
             continue
         if _is4(frame):
             if F.checksum(frame[14:14 + (frame[14] & 15) * 4]):

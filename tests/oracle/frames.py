@@ -128,6 +128,16 @@ def arp(operation, sender_mac, sender_ip, target_ip):
             + mac(sender_mac) + address(sender_ip) + bytes(6) + address(target_ip)).ljust(60, b"\0")
 
 
+def is_chatter(frame):
+    """Whether a frame is a host's own talk: ARP, neighbour and router
+    discovery (RFC 4861), multicast listener reports (RFC 3810)."""
+    if frame[12:14] != b"\x86\xdd":
+        return frame[12:14] == b"\x08\x06"
+    if frame[20] == 0 and frame[54] == ICMP6:
+        return True
+    return frame[20] == ICMP6 and (130 <= frame[54] <= 137 or frame[54] == 143)
+
+
 # ---- reading -------------------------------------------------------------------------------
 
 def describe(frame):

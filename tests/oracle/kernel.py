@@ -11,24 +11,18 @@ offloads checksums and would falsify every NAT comparison).
 """
 import glob
 import os
-import re
-import select
 import signal
-import socket
 import subprocess
 import time
 
-import frames
 import sandbox
+from scenario import own_address
+from wire import Wire
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = ("linux.uml", "ipvsadm", "busybox", "ip")
 SCHEDULERS = "rr wrr lc wlc sh dh mh sed nq fo ovf".split()
-_ETH_P_ALL, _PACKET_OUTGOING, _SO_RCVBUFFORCE = 3, 4, 33
 _BOOT_SECONDS, _ANSWER_SECONDS = 60, 30
-# The tuntap driver can miss the interrupt of a lone frame until the next one
-# arrives, so an unanswered barrier is simply asked again.
-_BARRIER_AGAIN = 0.5
 
 # Routing as on a director, nothing filtered or rate-limited, no chatter.
 _SYSCTL = {
@@ -53,8 +47,7 @@ class Kernel:
     def __init__(self, network, vips, modules=()):
         self.ports = network["ports"]
         self.dir = sandbox.scratch("ipvs-")
-        self._files = self._barriers = 0
-        self._barrier_seen, self._out = None, []
+        self._files = 0
         self._taps()
         self._boot(modules)
         self._configure(vips)
@@ -66,8 +59,7 @@ class Kernel:
         # The whole group: the guest has helper processes of its own.
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        for s in [self._watch] + self._into:
-            s.close()
+        self.wire.close()
         for i, _ in enumerate(self.ports):
             _run("ip link del uml%d" % i)
 
@@ -77,16 +69,14 @@ class Kernel:
         for scope in ("all", "default"):
             with open("/proc/sys/net/ipv6/conf/%s/disable_ipv6" % scope, "w") as f:
                 f.write("1")
-        self._into = []
-        for i, port in enumerate(self.ports):
-            _run("ip tuntap add dev uml%d mode tap" % i)
-            _run("ip link set uml%d arp off mtu %d txqueuelen 10000 up" % (i, port["mtu"]))
-            s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            s.bind(("uml%d" % i, 0))
-            self._into.append(s)
-        # One unbound socket sees all TAPs, hence one total order of what left.
-        self._watch = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        self._watch.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        names = ["uml%d" % i for i in range(len(self.ports))]
+        for name, port in zip(names, self.ports):
+            _run("ip tuntap add dev %s mode tap" % name)
+            _run("ip link set %s arp off mtu %d txqueuelen 10000 up" % (name, port["mtu"]))
+        # The tuntap driver can miss the interrupt of a lone frame until the
+        # next one arrives, so a barrier is soon asked again.
+        self.wire = Wire(names, [own_address(p) for p in self.ports], again=0.5)
+        self.send, self.pause = self.wire.send, self.wire.pause
 
     def _boot(self, modules):
         with open(self.dir + "/kernel.log", "wb") as log:
@@ -151,25 +141,14 @@ class Kernel:
         """Output up to the next mark of guest-init.sh, and what the mark says."""
         text, end = b"", time.monotonic() + seconds
         while not (text.endswith(b"\n") and b"\1" in text):
-            self._wait(self.process.stdout, end - time.monotonic())
+            if not self.wire.wait(self.process.stdout, end - time.monotonic()):
+                raise TimeoutError("no answer from the guest\n" + self._log())
             piece = os.read(self.process.stdout.fileno(), 65536)
             if not piece:
                 raise RuntimeError("the guest ended: %r\n%s" % (text, self._log()))
             text += piece
         output, mark = text.decode().rsplit("\1", 1)
         return output, mark.strip()
-
-    def _wait(self, stream, seconds):
-        """Until `stream` can be read; frames that arrive meanwhile are kept."""
-        end = time.monotonic() + seconds
-        while True:
-            ready, _, _ = select.select([stream, self._watch], [], [],
-                                        max(0, end - time.monotonic()))
-            self._collect()
-            if stream in ready:
-                return
-            if time.monotonic() >= end:
-                raise TimeoutError("no answer from the guest\n" + self._log())
 
     # ---- network -----------------------------------------------------------------------
 
@@ -191,70 +170,6 @@ class Kernel:
                              % ("-6" if ":" in gateway else "-4", gateway))
         lines += ["ip addr add %s dev lo%s" % (v, " nodad" if ":" in v else "") for v in vips]
         self.script(lines)
-
-    def send(self, port, frame):
-        """Injects one frame into a port (index); what came out, in order, as
-        (port index, frame)."""
-        self._into[port].send(frame)
-        self._barrier(port)
-        return self._take()
-
-    def pause(self, seconds):
-        """Lets time pass; what came out meanwhile."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            select.select([self._watch], [], [], left)
-            self._collect()
-        for port in range(len(self.ports)):
-            self._barrier(port)
-        return self._take()
-
-    def _take(self):
-        out, self._out = self._out, []
-        return out
-
-    def _barrier(self, port):
-        """Returns once the kernel has dealt with all earlier frames of a port.
-
-        The guest has one CPU and takes a port's frames in order, so the answer
-        to an ARP probe (RFC 5227: sender address 0, which leaves no neighbour
-        behind) follows everything. The probe's sender MAC names the barrier.
-        """
-        self._barriers += 1
-        mac = "02:ba:00:%s" % self._barriers.to_bytes(3, "big").hex(":")
-        target = next(a for a in self.ports[port]["addresses"] if "." in a).split("/")[0]
-        end = time.monotonic() + _ANSWER_SECONDS
-        while self._barrier_seen != frames.mac(mac):
-            if time.monotonic() > end:
-                raise TimeoutError("port %d is silent\n%s" % (port, self._log()))
-            self._into[port].send(frames.arp(1, mac, "0.0.0.0", target))
-            again = time.monotonic() + _BARRIER_AGAIN
-            while self._barrier_seen != frames.mac(mac) and time.monotonic() < again:
-                select.select([self._watch], [], [], max(0, again - time.monotonic()))
-                self._collect()
-
-    def _collect(self):
-        while True:
-            try:
-                frame, source = self._watch.recvfrom(70000, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            known = re.fullmatch(r"uml(\d+)", source[0])
-            if source[2] == _PACKET_OUTGOING or not known:
-                continue
-            if frame[12:14] == b"\x08\x06":
-                self._barrier_seen = frame[:6] if frame[:2] == b"\x02\xba" else self._barrier_seen
-            elif not _chatter(frame):
-                self._out.append((int(known[1]), frame))
-
-
-def _chatter(frame):
-    """Neighbour discovery, router solicitation and MLD: the host's own talk."""
-    if frame[12:14] != b"\x86\xdd":
-        return False
-    if frame[20] == 0 and frame[54] == frames.ICMP6:
-        return True
-    return frame[20] == frames.ICMP6 and 130 <= frame[54] <= 137
 
 
 def _run(line):

@@ -22,18 +22,23 @@ def server_mac(n):
     return "02:00:00:00:03:%02x" % n
 
 
-def network(mtu=1500):
+def network(wan_mtu=1500, lan_mtu=1500):
     """A routed director with two arms: clients come through a gateway."""
     neighbours = {}
     for n in range(11, 16):
         neighbours["10.1.0.%d" % n] = neighbours["fd00:1::%d" % n] = server_mac(n)
     return {"ports": [
-        {"name": WAN, "mac": "02:00:00:00:01:00", "mtu": mtu,
+        {"name": WAN, "mac": "02:00:00:00:01:00", "mtu": wan_mtu,
          "addresses": ["10.0.0.1/24", "fd00::1/64"], "gateway": ["10.0.0.254", "fd00::254"],
          "neighbours": {"10.0.0.254": GATEWAY_MAC, "fd00::254": GATEWAY_MAC}},
-        {"name": LAN, "mac": "02:00:00:00:01:01", "mtu": mtu,
+        {"name": LAN, "mac": "02:00:00:00:01:01", "mtu": lan_mtu,
          "addresses": ["10.1.0.1/24", "fd00:1::1/64"], "neighbours": neighbours},
     ]}
+
+
+def own_address(port):
+    """The director's IPv4 address on a port."""
+    return next(a for a in port["addresses"] if "." in a).split("/")[0]
 
 
 def server(address, port=None, weight=1):
@@ -115,8 +120,8 @@ def changed(services, change):
 class Scenario:
     """Collects the steps of one differential test."""
 
-    def __init__(self, name, about, services, mtu=1500, timeouts=None):
-        self.data = {"name": name, "about": about, "network": network(mtu),
+    def __init__(self, name, about, services, lan_mtu=1500, timeouts=None):
+        self.data = {"name": name, "about": about, "network": network(lan_mtu=lan_mtu),
                      "timeouts": timeouts, "services": services, "steps": []}
         self._notes = set()
 

@@ -91,6 +91,8 @@ def edge_unserved_v6(name, about):
         c = Client("2001:db8::5", vip=VIP6, port=port)
         for flags in ("S", "A", "FA", "R") if port != 80 else ("A", "FA"):
             s.wan(c.tcp(flags, seq=77, ack=99 if "A" in flags else 0), "%s: %s" % (text, flags))
+    s.wan(Client("2001:db8::5", vip=VIP6, port=9999).tcp("S", ip={"tclass": 0xBB, "hops": 1}),
+          "port without a service: class, hop limit 1")
     for port, text in ((9999, "UDP port without a service"), (53, "UDP service without servers")):
         c = Client("2001:db8::5", vip=VIP6, port=port)
         s.wan(c.udp(b"q"), text)
@@ -127,17 +129,16 @@ def edge_reuse(name, about):
 
 
 def _reuse_nat(s):
-    """The same under NAT, where the director sees both halves. An odd number
-    of other connections between puts the next choice on the other server."""
-    halves = {
-        "ESTABLISHED": [("c", "A")],
-        "FIN_WAIT": [("c", "A"), ("s", "FA")],
-        "CLOSE_WAIT": [("c", "A"), ("c", "FA")],
-        "TIME_WAIT": [("c", "A"), ("c", "FA"), ("s", "FA"), ("c", "A")],
-        "CLOSE": [("s", "RA")],
-    }
-    n = 12      # the first of rr is the last server added
-    for i, (state, packets) in enumerate(halves.items()):
+    """The same under NAT, where the director sees both halves. `n` is the
+    server that rr gives the first SYN: it alternates, and the reuse of a
+    TIME_WAIT connection takes a turn too."""
+    halves = (
+        ("ESTABLISHED", 12, [("c", "A")]),
+        ("FIN_WAIT", 11, [("c", "A"), ("s", "FA")]),
+        ("CLOSE_WAIT", 12, [("c", "A"), ("c", "FA")]),
+        ("TIME_WAIT", 11, [("c", "A"), ("c", "FA"), ("s", "FA"), ("c", "A")]),
+        ("CLOSE", 11, [("s", "RA")]))
+    for i, (state, n, packets) in enumerate(halves):
         c = Client("172.16.0.%d" % (40 + i), 43000 + i, port=81, server_port=8080)
         s.wan(c.tcp("S"), "NAT %s: first SYN" % state)
         s.lan(n, c.reply_tcp(n, "SA", seq=5000, ack=1001), "NAT %s: SYN+ACK" % state)
@@ -149,7 +150,6 @@ def _reuse_nat(s):
                 s.lan(n, c.reply_tcp(n, f, seq=5001, ack=1001), note)
         s.flows()
         s.wan(c.tcp("S", seq=90000), "NAT %s: SYN again" % state)
-        n = 23 - n
 
 
 @case("edge-drain", "weight 0, a deleted server and its return: old and new connections")

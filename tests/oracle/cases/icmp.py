@@ -51,7 +51,6 @@ def _echoes(s, vip):
     s.wan(F.ipv4("172.16.0.5", vip, F.ICMP, F.icmp4(8, 0, 0x10004, b"e" * 8), options=b"\1" * 4),
           "echo with IP options")
     s.wan(F.ipv4("172.16.0.5", vip, F.ICMP, F.icmp4(0, 0, 0x10005, b"e" * 8)), "echo reply")
-    s.wan(F.ipv4("172.16.0.5", vip, F.ICMP, F.icmp4(13, 0, 0x10006, bytes(12))), "timestamp")
     s.wan(F.ipv4("172.16.0.5", vip, F.ICMP, F.icmp4(42, 0, 0, b"?" * 8)), "unknown ICMP type")
 
 

@@ -3,7 +3,7 @@ import struct
 
 import frames as F
 from cases import case
-from scenario import RIPS, RIPS6, VIP6, Client, Scenario, server, service
+from scenario import RIPS, RIPS6, VIP, VIP6, Client, Scenario, server, service
 
 # MSS 1460, SACK permitted, time stamps, NOP, window scale 7.
 OPTIONS = bytes.fromhex("020405b40402080a000000010000000001030307")
@@ -213,5 +213,27 @@ def v6_nat(name, about):
     s.lan(12, u.reply_udp(12, b"reply!"), "UDP answer")
     s.wan(u.udp(b"query", zero_checksum=True), "UDP checksum 0")
     s.flows()
+    s.counters()
+    return s
+
+
+@case("mtu", "a smaller MTU towards the servers: DR and NAT, both families, DF set and clear")
+def mtu(name, about):
+    s = Scenario(name, about, [
+        service("dr", RIPS[:2]), service("nat", RIPS[:2], port=81, mode="nat"),
+        service("dr6", RIPS6[:2], VIP6), service("nat6", RIPS6[:2], VIP6, 81, mode="nat")],
+        lan_mtu=1400)
+    ack = {"seq": 1001, "ack": 5001}
+    for text, address, vip, port, head in (
+            ("DR", "172.16.0.5", VIP, 80, 40), ("NAT", "172.16.0.5", VIP, 81, 40),
+            ("DR v6", "2001:db8::5", VIP6, 80, 60), ("NAT v6", "2001:db8::5", VIP6, 81, 60)):
+        c = Client(address, vip=vip, port=port)
+        s.wan(c.tcp("S"), "%s: SYN" % text)
+        for size in (1400, 1401, 1500):
+            data = b"m" * (size - head)
+            s.wan(c.tcp("A", **ack, data=data), "%s: %d octets" % (text, size))
+            if vip == VIP:
+                s.wan(c.tcp("A", **ack, data=data, ip={"df": False, "id": size}),
+                      "%s: %d octets, DF clear" % (text, size))
     s.counters()
     return s
