@@ -266,7 +266,7 @@ pub struct HealthCheck {
     pub name: String,
     /// How a server is asked.
     pub probe: Probe,
-    /// From one probe's start to the next.
+    /// From one probe's start to the next; a probe that takes longer delays the next.
     pub interval: Duration,
     /// A probe without its answer by then has failed.
     pub timeout: Duration,
@@ -309,6 +309,9 @@ pub struct Service {
     pub mode: Mode,
     /// How a server is chosen.
     pub scheduler: Scheduler,
+    /// Slots of the service's Maglev table, a prime. Every scheduler falls back to that table
+    /// when the flow table is full.
+    pub maglev_size: u32,
     /// Idle times after which a flow is forgotten.
     pub timeouts: Timeouts,
     /// The check that decides whether a server is up; `None` counts all as up.
@@ -422,10 +425,7 @@ pub enum Scheduler {
     /// Weighted least connections.
     Wlc,
     /// Maglev's consistent hashing.
-    Maglev {
-        /// Slots of the table, a prime.
-        size: u32,
-    },
+    Maglev,
 }
 
 /// Idle times after which a flow is forgotten.

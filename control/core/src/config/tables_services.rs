@@ -1,0 +1,385 @@
+//! Every key of services and servers: what it takes, its default, what it means.
+
+use super::keys::{Key, Kind, Section, later, now};
+use super::tables::{ADDRESS, CHECKSUMS, L4_PORT, NAME};
+
+const MODES: Kind = Kind::Choice(&[now("dr"), now("nat"), now("tunnel"), later("fullnat")]);
+
+const SCHEDULERS: Kind = Kind::Choice(&[
+    now("rr"),
+    now("wrr"),
+    now("lc"),
+    now("wlc"),
+    now("maglev"),
+    later("lblc"),
+    later("lblcr"),
+    later("dh"),
+    later("sh"),
+    later("sed"),
+    later("nq"),
+    later("fo"),
+    later("ovf"),
+    later("twos"),
+    later("mh"),
+]);
+
+static PORT_OR_RANGE: Kind = Kind::Span { min: 0, max: 65535 };
+
+pub(super) static SERVICE: Section = Section {
+    noun: "a service",
+    keys: &[
+        Key::new("name", Kind::Word(&NAME), "web", "Unique name.").required(),
+        Key::new(
+            "address",
+            Kind::Word(&ADDRESS),
+            "192.0.2.10",
+            "The VIP. It need not lie in a port's subnet: it may be routed to Weir.",
+        )
+        .required(),
+        Key::new(
+            "port",
+            Kind::Span { min: 0, max: 65535 },
+            "80",
+            "L4 port, a range such as 8000-8100, or 0 for all ports that no other service of the \
+             VIP and protocol has. Either `port` or `ports` is required.",
+        ),
+        Key::new(
+            "ports",
+            Kind::OneOrList {
+                of: &PORT_OR_RANGE,
+                max: 256,
+            },
+            "[80, 443]",
+            "Several L4 ports, instead of `port`. A range stands alone.",
+        ),
+        Key::new(
+            "protocol",
+            Kind::Choice(&[now("tcp"), now("udp"), later("sctp")]),
+            "udp",
+            "L4 protocol.",
+        )
+        .default("tcp"),
+        Key::new(
+            "mode",
+            MODES,
+            "nat",
+            "How frames reach the servers: dr changes the MACs alone and needs servers in a \
+             port's subnet that own the VIP silently; nat rewrites the destination and needs the \
+             answers back; tunnel wraps the packet for servers that own the VIP anywhere.",
+        )
+        .default("dr"),
+        Key::new(
+            "tunnel",
+            Kind::Section(&TUNNEL),
+            "{type: ipip}",
+            "Details of `mode: tunnel`.",
+        ),
+        Key::new(
+            "scheduler",
+            SCHEDULERS,
+            "maglev",
+            "How a server is chosen for a new flow: rr and wrr in turn, lc and wlc by least \
+             connections, maglev by consistent hashing of the client's address and port.",
+        )
+        .default("wlc"),
+        Key::new(
+            "maglev_size",
+            Kind::Int {
+                min: 3,
+                max: 16_777_213,
+            },
+            "65537",
+            "Slots of the consistent-hash table, a prime of at least a hundred times the servers. \
+             Every scheduler falls back to the table when the flow table is full.",
+        )
+        .default("65537"),
+        Key::new(
+            "timeouts",
+            Kind::Section(&TIMEOUTS),
+            "{established: 15m}",
+            "Idle times after which a flow is forgotten.",
+        ),
+        Key::new(
+            "health",
+            Kind::Word(&NAME),
+            "web",
+            "Name of a health check.",
+        )
+        .derived("none: every server counts as up"),
+        Key::new(
+            "unserved",
+            Kind::Choice(&[now("answer"), now("drop")]),
+            "drop",
+            "What a port of the VIP without a service gets: RST or port unreachable, or nothing. \
+             Read from the VIP's first listed service.",
+        )
+        .default("answer"),
+        Key::new(
+            "sloppy",
+            Kind::Bool,
+            "true",
+            "Let a TCP segment other than SYN start a flow.",
+        )
+        .default("false"),
+        Key::new(
+            "on_server_gone",
+            Kind::Choice(&[now("drop"), now("reset"), now("reschedule")]),
+            "reset",
+            "What packets of flows get whose server is no longer listed.",
+        )
+        .default("drop"),
+        Key::new(
+            "servers",
+            Kind::List {
+                of: &Kind::Section(&SERVER),
+                min: 0,
+                max: 4096,
+            },
+            "[{address: 192.0.2.21}]",
+            "Servers. Schedulers walk them last-listed first, as IPVS \
+             does; ties go to the first met.",
+        )
+        .default("[]"),
+        Key::new(
+            "persistence",
+            Kind::Section(&PERSISTENCE),
+            "{timeout: 300s}",
+            "Keep a client on its server.",
+        )
+        .later_sample("{timeout: 300s, netmask: 32}"),
+        Key::new(
+            "quorum",
+            Kind::Int { min: 1, max: 65535 },
+            "1",
+            "Sum of weights that must be up for the service to be served.",
+        )
+        .default("1")
+        .later(),
+        Key::new(
+            "sorry_server",
+            Kind::Section(&SORRY_SERVER),
+            "{address: 192.0.2.99}",
+            "Takes the flows while the quorum is missed.",
+        )
+        .later_sample("{address: 192.0.2.99}"),
+        Key::new(
+            "source_addresses",
+            Kind::List {
+                of: &Kind::Word(&ADDRESS),
+                min: 0,
+                max: 256,
+            },
+            "[192.0.2.100]",
+            "Source addresses of `mode: fullnat`.",
+        )
+        .default("[]")
+        .later(),
+        Key::new(
+            "client_address",
+            Kind::Choice(&[
+                now("none"),
+                later("toa"),
+                later("proxy-v1"),
+                later("proxy-v2"),
+            ]),
+            "none",
+            "How a server learns the client's address.",
+        )
+        .default("none")
+        .later(),
+        Key::new(
+            "one_packet",
+            Kind::Bool,
+            "false",
+            "Choose a server for every datagram (UDP).",
+        )
+        .default("false")
+        .later(),
+        Key::new(
+            "scheduler_flags",
+            Kind::List {
+                of: &SCHEDULER_FLAG,
+                min: 0,
+                max: 4,
+            },
+            "[]",
+            "Flags of the schedulers sh and mh.",
+        )
+        .default("[]")
+        .later(),
+        Key::new(
+            "inhibit_on_failure",
+            Kind::Bool,
+            "false",
+            "Give a failed server weight 0 instead of taking it out.",
+        )
+        .default("false")
+        .later(),
+        Key::new(
+            "acl",
+            Kind::Opaque,
+            "{}",
+            "Clients that are let in or kept out.",
+        )
+        .later(),
+        Key::new("limits", Kind::Opaque, "{}", "Limits on new flows.").later(),
+        Key::new("hysteresis", Kind::Opaque, "{}", "Damping of the quorum.").later(),
+        Key::new(
+            "slow_start",
+            Kind::Opaque,
+            "{}",
+            "Growing weight of a returning server.",
+        )
+        .later(),
+    ],
+};
+
+static SCHEDULER_FLAG: Kind = Kind::Choice(&[
+    later("sh-port"),
+    later("sh-fallback"),
+    later("mh-port"),
+    later("mh-fallback"),
+]);
+
+pub(super) static SERVER: Section = Section {
+    noun: "a server",
+    keys: &[
+        Key::new(
+            "name",
+            Kind::Word(&NAME),
+            "web1",
+            "Name, unique in the service.",
+        )
+        .derived("its address; with its port, where the address is listed twice"),
+        Key::new(
+            "address",
+            Kind::Word(&ADDRESS),
+            "192.0.2.21",
+            "Address of the server (RIP).",
+        )
+        .required(),
+        Key::new(
+            "port",
+            L4_PORT,
+            "8080",
+            "Another L4 port than the client's (nat).",
+        )
+        .derived("the client's destination port"),
+        Key::new(
+            "weight",
+            Kind::Int { min: 0, max: 65535 },
+            "3",
+            "Share of new flows; 0 takes none.",
+        )
+        .default("1"),
+        Key::new(
+            "state",
+            Kind::Choice(&[now("ready"), now("drain"), now("maintenance")]),
+            "drain",
+            "ready takes flows, drain keeps those it has, maintenance takes none and is not \
+             checked.",
+        )
+        .default("ready"),
+        Key::new("mode", MODES, "nat", "How frames reach this server.").derived("the service's"),
+        Key::new(
+            "tunnel",
+            Kind::Section(&TUNNEL),
+            "{type: ipip}",
+            "Details of `mode: tunnel`.",
+        ),
+        Key::new(
+            "max_connections",
+            Kind::Int {
+                min: 0,
+                max: 100_000_000,
+            },
+            "0",
+            "Above, the server takes no new flow; 0 is unlimited.",
+        )
+        .default("0")
+        .later_sample("10000"),
+        Key::new(
+            "min_connections",
+            Kind::Int {
+                min: 0,
+                max: 100_000_000,
+            },
+            "0",
+            "Below, it takes new flows again.",
+        )
+        .default("0")
+        .later_sample("9000"),
+    ],
+};
+
+pub(super) static TUNNEL: Section = Section {
+    noun: "tunnel",
+    keys: &[
+        Key::new(
+            "type",
+            Kind::Choice(&[now("ipip"), later("gre"), later("gue")]),
+            "ipip",
+            "Encapsulation: ipip carries IPv4 and IPv6 in either.",
+        )
+        .default("ipip"),
+        Key::new("port", L4_PORT, "6080", "UDP port of gue.").later(),
+        Key::new(
+            "checksum",
+            Kind::Choice(CHECKSUMS),
+            "none",
+            "Checksums of gre and gue.",
+        )
+        .default("none")
+        .later(),
+    ],
+};
+
+const TIMEOUT: Kind = Kind::Duration {
+    min: 1000,
+    max: 604_800_000,
+};
+
+pub(super) static TIMEOUTS: Section = Section {
+    noun: "timeouts",
+    keys: &[
+        Key::new("established", TIMEOUT, "15m", "An established TCP flow.").default("15m"),
+        Key::new("fin", TIMEOUT, "2m", "A TCP flow after a FIN.").default("2m"),
+        Key::new("udp", TIMEOUT, "5m", "A UDP flow.").default("5m"),
+    ],
+};
+
+pub(super) static PERSISTENCE: Section = Section {
+    noun: "persistence",
+    keys: &[
+        Key::new(
+            "timeout",
+            TIMEOUT,
+            "300s",
+            "How long the choice lasts without a flow.",
+        )
+        .default("300s"),
+        Key::new(
+            "netmask",
+            Kind::Int { min: 1, max: 128 },
+            "32",
+            "Prefix length of clients that share a choice.",
+        )
+        .default("32"),
+    ],
+};
+
+pub(super) static SORRY_SERVER: Section = Section {
+    noun: "sorry_server",
+    keys: &[
+        Key::new(
+            "address",
+            Kind::Word(&ADDRESS),
+            "192.0.2.99",
+            "Its address.",
+        )
+        .required(),
+        Key::new("port", L4_PORT, "8080", "Its L4 port (nat).")
+            .derived("the client's destination port"),
+        Key::new("mode", MODES, "nat", "How frames reach it.").derived("the service's"),
+    ],
+};
