@@ -7,7 +7,6 @@
 mod bucket;
 mod entry;
 mod key;
-mod shim;
 mod table;
 pub mod tcp;
 

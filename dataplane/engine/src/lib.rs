@@ -5,6 +5,8 @@ pub mod counters;
 pub mod flow;
 pub mod id;
 pub mod io;
+pub mod maglev;
+pub mod scheduler;
 pub mod tables;
 pub mod time;
 pub mod verdict;

@@ -45,7 +45,7 @@ impl Bucket {
     /// The slots with this tag.
     #[inline]
     pub(super) fn matching(&self, tag: u16) -> Slots {
-        let low = u16::from(super::shim::match_tags(&self.tags, tag));
+        let low = u16::from(weir_prefetch::match_tags(&self.tags, tag));
         let high = u16::from(self.more_tags[0] == tag) | u16::from(self.more_tags[1] == tag) << 1;
         Slots(low | high << 8)
     }

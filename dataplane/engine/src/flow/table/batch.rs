@@ -4,7 +4,7 @@
 //! the entries that tags point to (or the other bucket, for keys that may live there), then keys.
 //! Callers that have other work for the burst between stages call them one by one.
 
-use crate::flow::shim::prefetch_index;
+use weir_prefetch::prefetch_index;
 use weir_wire::addr::Address;
 
 use super::{Direction, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
