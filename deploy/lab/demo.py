@@ -9,7 +9,7 @@ import json
 import sys
 
 from director import CHECK, MEMORY_MAX, SCHEDULERS, select, service_name
-from layout import CLIENT, CLIENTS, MODES
+from layout import CLIENT, CLIENTS, MODES, PICTURES
 from net import LabError
 from report import Report, paint
 from session import end_by_signals, session
@@ -165,6 +165,7 @@ def demo(report):
     """Both labs: everything in the one with two ports, the traffic again in the one with one."""
     for name in ("two-port", "one-port"):
         report.section(f"{name} lab")
+        report.note(PICTURES[name])
         with session(name, say=report.note) as it:
             report.note(f"{len(it.fabric.spaces)} namespaces, {len(it.lab.servers)} nginx servers, "
                         f"weir on {it.director.driver}")

@@ -4,7 +4,7 @@
 #   install.sh GROUP...     groups: build lab oracle
 #
 # Idempotent, and silent when nothing is missing: then neither root nor a network is needed.
-# A service that a package brings along is neither started nor enabled.
+# No service is started by it, and nginx is not enabled either.
 set -eu
 
 # Each word is PACKAGE or PACKAGE=COMMAND: the command's presence is enough, whoever brought it.

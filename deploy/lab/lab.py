@@ -6,9 +6,10 @@
 """
 
 import sys
+import textwrap
 
 from director import METRICS, binary
-from layout import CLIENT, CLIENTS, LABS
+from layout import CLIENT, CLIENTS, LABS, PICTURES
 from net import LabError, abandoned, directory_of, prefix_of, spaces_with, take_down
 from session import session
 
@@ -33,7 +34,9 @@ def how_to_play(it):
         for mode in ("dr", "nat", "tunnel"))
     device = it.lab.ports[0][1]
     return f"""\
-The {it.lab.name} lab is running: {', '.join(it.fabric.spaces)}
+The {it.lab.name} lab is running:
+
+{textwrap.indent(PICTURES[it.lab.name], "    ")}
 
     mode    VIP          VIP (IPv6)         servers
 {rows}

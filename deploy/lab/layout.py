@@ -1,11 +1,4 @@
-"""Who is where: the two labs as data, and the function that builds them.
-
-    two-port    client -- router --[wan]-- wan0 weir lan0 --[lan]-- dr1 dr2 nat1 nat2
-                             +-----------------------------[lan]
-                             +--[remote]-- tun1 tun2
-
-    one-port    client -- router --[wan]-- wan0 weir
-                                     +---- dr1 dr2 nat1 nat2 tun1 tun2
+"""Who is where: the two labs as data and pictures, and the function that builds them.
 
 DR and TUN servers answer the client through the router, NAT servers through the director. In the
 two-port lab the TUN servers stand in a network of their own, which is what tunnels are for.
@@ -45,6 +38,17 @@ class Segment:
         return [f"addr add {self.v4(host)}/24 dev {device}",
                 f"addr add {self.v6(host)}/64 dev {device} nodad"]
 
+
+PICTURES = {
+    "two-port": """\
+client -- router --[wan]-- wan0 WEIR lan0 --[lan]-- dr1 dr2 nat1 nat2
+             |                                |
+             +--------------------------------+
+             +--[remote]-- tun1 tun2""",
+    "one-port": """\
+client -- router --[wan]--+-- wan0 WEIR
+                          +-- dr1 dr2 nat1 nat2 tun1 tun2""",
+}
 
 CLIENTS = Segment("clients", "198.51.100", "2001:db8:c")
 WAN = Segment("wan", "192.0.2", "2001:db8:1")

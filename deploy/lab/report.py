@@ -20,6 +20,7 @@ class Report:
     def __init__(self, title):
         self.passed, self.failures, self.skipped = 0, [], 0
         self.started = time.monotonic()
+        sys.stdout.reconfigure(errors="replace")  # a terminal without block characters
         print(paint(title, "bold"), flush=True)
 
     def section(self, title):
