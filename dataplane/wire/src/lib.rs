@@ -30,4 +30,7 @@ pub mod tcp;
 pub mod udp;
 pub mod vlan;
 
+#[cfg(test)]
+mod samples;
+
 pub use error::ParseError;

@@ -146,7 +146,7 @@ fn plain_v4(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
     let fragment = u16::from_be_bytes([h[20], h[21]]) & 0x3fff;
     let protocol = Protocol(h[23]);
     let ours = (h[12] == 0x08) & (h[13] == 0x00) & (h[14] == 0x45) & (fragment == 0);
-    if !ours || usize::from(total_len) + ETHERNET_LEN > len.min(LEN_MAX) {
+    if !ours || usize::from(total_len) + ETHERNET_LEN > len || len > LEN_MAX {
         return None;
     }
     if !checksum::is_valid_ipv4(header) {
@@ -182,7 +182,7 @@ fn plain_v6(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
     let l4_len = u16::from_be_bytes([h[18], h[19]]);
     let protocol = Protocol(h[20]);
     let ours = (h[12] == 0x86) & (h[13] == 0xdd) & (h[14] >> 4 == 6);
-    if !ours || usize::from(l4_len) + (ETHERNET_LEN + 40) > len.min(LEN_MAX) {
+    if !ours || usize::from(l4_len) + (ETHERNET_LEN + 40) > len || len > LEN_MAX {
         return None;
     }
     let tcp = tcp_octets(frame, protocol, 54)?;
@@ -209,14 +209,15 @@ fn plain_v6(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
     Some((untagged(h), Frame::V6(parsed)))
 }
 
-/// Data offset and flags of the TCP header at `l4`; zeros for another protocol, whose packet may
-/// have ended there.
+/// Data offset and flags of the TCP header at `l4`, which must be there in full; zeros for another
+/// protocol, whose packet may have ended there.
 #[inline]
 fn tcp_octets(frame: &[u8], protocol: Protocol, l4: usize) -> Option<[u8; 2]> {
     if protocol != Protocol::TCP {
         return Some([0; 2]);
     }
-    frame.get(l4 + 12..l4 + 14)?.first_chunk().copied()
+    let header: &[u8; 20] = frame.get(l4..)?.first_chunk()?;
+    Some([header[12], header[13]])
 }
 
 /// Flags and whether a UDP checksum is zero, if the L4 header is in order.
