@@ -6,8 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod arp;
+mod frame;
 pub mod health;
 pub mod mirror;
+mod nd;
 pub mod overlay;
 pub mod ports;
 pub mod reconcile;
+pub mod responder;

@@ -107,7 +107,9 @@ impl Overlay {
     /// All changes: service, server, change.
     pub fn changes(&self) -> impl Iterator<Item = (&str, &str, &Change)> {
         self.changes.iter().flat_map(|(service, servers)| {
-            servers.iter().map(move |(server, change)| (service.as_str(), server.as_str(), change))
+            servers
+                .iter()
+                .map(move |(server, change)| (service.as_str(), server.as_str(), change))
         })
     }
 
@@ -174,7 +176,10 @@ impl Overlay {
     /// [`StateError`] if there is one that cannot be read or understood.
     pub fn load(directory: &Path) -> Result<Self, StateError> {
         let path = directory.join(FILE);
-        let failed = |source| StateError::Io { path: path.clone(), source };
+        let failed = |source| StateError::Io {
+            path: path.clone(),
+            source,
+        };
         let len = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -184,11 +189,16 @@ impl Overlay {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
         }
         let bytes = fs::read(&path).map_err(failed)?;
-        let format = |reason: String| StateError::Format { path: path.clone(), reason };
+        let format = |reason: String| StateError::Format {
+            path: path.clone(),
+            reason,
+        };
         let overlay: Self = serde_json::from_slice(&bytes).map_err(|e| format(e.to_string()))?;
         match overlay.version {
             VERSION => Ok(overlay),
-            other => Err(format(format!("version {other}, this release knows {VERSION}"))),
+            other => Err(format(format!(
+                "version {other}, this release knows {VERSION}"
+            ))),
         }
     }
 
@@ -197,7 +207,10 @@ impl Overlay {
     /// # Errors
     /// [`StateError::Io`] if the directory cannot be written; the old file stays.
     pub fn store(&self, directory: &Path) -> Result<(), StateError> {
-        let current = Self { version: VERSION, ..self.clone() };
+        let current = Self {
+            version: VERSION,
+            ..self.clone()
+        };
         let mut text = serde_json::to_vec_pretty(&current).unwrap_or_default();
         text.push(b'\n');
         replace(&directory.join(FILE), &text)
@@ -235,7 +248,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         file.sync_all()?;
         fs::rename(&draft, path)?;
         // The rename itself must survive a power cut too.
-        path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
+        path.parent()
+            .map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
     };
-    write().map_err(|source| StateError::Io { path: path.to_owned(), source })
+    write().map_err(|source| StateError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }

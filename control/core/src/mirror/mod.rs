@@ -3,9 +3,6 @@
 //! The kernel is the authority, so that `ip route`, FRR and BIRD work as on any Linux host; this
 //! is its copy for reconcile. The model here is plain data.
 
-
-
-
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -61,7 +58,10 @@ impl Mirror {
             }
             for gateway in &port.gateway {
                 routes.push(KernelRoute {
-                    destination: Prefix { address: unspecified(*gateway), len: 0 },
+                    destination: Prefix {
+                        address: unspecified(*gateway),
+                        len: 0,
+                    },
                     port: id,
                     gateway: Some(*gateway),
                     source: None,
@@ -69,7 +69,11 @@ impl Mirror {
                 });
             }
         }
-        Self { addresses: mirror.0.into(), routes: mirror.1.into(), neighbours: Arc::default() }
+        Self {
+            addresses: mirror.0.into(),
+            routes: mirror.1.into(),
+            neighbours: Arc::default(),
+        }
     }
 }
 
@@ -86,7 +90,10 @@ pub(crate) fn network(prefix: Prefix) -> Prefix {
             IpAddr::V6((a.to_bits() & mask).into())
         }
     };
-    Prefix { address, len: prefix.len }
+    Prefix {
+        address,
+        len: prefix.len,
+    }
 }
 
 /// `0.0.0.0` or `::`, of the family of `like`.

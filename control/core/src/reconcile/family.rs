@@ -64,7 +64,9 @@ pub(super) fn family<A: Split>(
     }
     let mut ranges: Map<(A, Protocol), Vec<PortRange>> = Map::default();
     for &(id, service) in services {
-        let Some(vip) = A::of(service.address) else { continue };
+        let Some(vip) = A::of(service.address) else {
+            continue;
+        };
         let protocol = protocol(service.protocol);
         // The first listed service of a VIP decides what its other ports answer.
         family.vips.entry(vip).or_insert_with(|| Vip {
@@ -76,7 +78,11 @@ pub(super) fn family<A: Split>(
             if first == last {
                 family.exact.insert((vip, protocol, first), id);
             } else {
-                let range = PortRange { first, last, service: id };
+                let range = PortRange {
+                    first,
+                    last,
+                    service: id,
+                };
                 ranges.entry((vip, protocol)).or_default().push(range);
             }
         }
@@ -156,7 +162,11 @@ impl NatSources {
     }
 
     fn add(&mut self, key: (IpAddr, Protocol, L4Port), id: ServerId, one: bool) {
-        let first = if one { NatSource::One(id) } else { NatSource::Many };
+        let first = if one {
+            NatSource::One(id)
+        } else {
+            NatSource::Many
+        };
         let merge = |source: &mut NatSource| *source = NatSource::Many;
         self.exact.entry(key).and_modify(merge).or_insert(first);
         self.ports.entry((key.0, key.1)).or_default().push(key.2);
@@ -164,7 +174,10 @@ impl NatSources {
 
     fn add_host(&mut self, key: (IpAddr, Protocol), id: ServerId) {
         let merge = |source: &mut NatSource| *source = NatSource::Many;
-        self.hosts.entry(key).and_modify(merge).or_insert(NatSource::One(id));
+        self.hosts
+            .entry(key)
+            .and_modify(merge)
+            .or_insert(NatSource::One(id));
     }
 
     /// Single ports of the same host that `nat`'s range holds too are ambiguous.
@@ -174,7 +187,8 @@ impl NatSources {
     fn cross(&mut self, nat: &NatServer<'_>) {
         let (address, protocol) = (nat.server.address, protocol(nat.service.protocol));
         for port in self.overlaps(nat) {
-            self.exact.insert((address, protocol, port), NatSource::Many);
+            self.exact
+                .insert((address, protocol, port), NatSource::Many);
         }
     }
 
@@ -185,13 +199,15 @@ impl NatSources {
         let exact = |port| self.exact.get(&(address, protocol, port)) == own;
         match nat.server.port {
             Some(port) => exact(L4Port(port.0)),
-            None => intervals(&nat.service.ports).into_iter().all(|(first, last)| {
-                if first == last {
-                    exact(first)
-                } else {
-                    self.hosts.get(&(address, protocol)) == own && self.overlaps(nat).is_empty()
-                }
-            }),
+            None => intervals(&nat.service.ports)
+                .into_iter()
+                .all(|(first, last)| {
+                    if first == last {
+                        exact(first)
+                    } else {
+                        self.hosts.get(&(address, protocol)) == own && self.overlaps(nat).is_empty()
+                    }
+                }),
         }
     }
 
@@ -200,7 +216,9 @@ impl NatSources {
         let spans = intervals(&nat.service.ports);
         let key = (nat.server.address, protocol(nat.service.protocol));
         let ports = self.ports.get(&key).into_iter().flatten().copied();
-        ports.filter(|port| spans.iter().any(|(a, b)| (*a..=*b).contains(port))).collect()
+        ports
+            .filter(|port| spans.iter().any(|(a, b)| (*a..=*b).contains(port)))
+            .collect()
     }
 
     fn fill<A: Split>(&self, family: &mut Family<A>) {
@@ -220,6 +238,9 @@ impl NatSources {
 impl Roles {
     /// The role for `vip`: Active unless VRRP says otherwise.
     pub fn role(&self, vip: IpAddr) -> Role {
-        self.backups.contains(&vip).then_some(Role::Backup).unwrap_or_default()
+        self.backups
+            .contains(&vip)
+            .then_some(Role::Backup)
+            .unwrap_or_default()
     }
 }

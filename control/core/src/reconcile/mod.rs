@@ -173,9 +173,15 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
     for &(id, configured) in &services {
         let (own, others) = rest.split_at(configured.servers.len());
         rest = others;
-        let own: Vec<&Server> =
-            own.iter().filter_map(|p| servers[p.id.index as usize].as_ref()).collect();
-        let old = previous.tables.services.get(id.index()).and_then(Option::as_ref);
+        let own: Vec<&Server> = own
+            .iter()
+            .filter_map(|p| servers[p.id.index as usize].as_ref())
+            .collect();
+        let old = previous
+            .tables
+            .services
+            .get(id.index())
+            .and_then(Option::as_ref);
         built[id.index()] = Some(service::build(id, configured, &own, old));
     }
     let runtime = &config.runtime;
@@ -206,15 +212,20 @@ fn place_services(
     for (old, new) in moved(slots, &keys) {
         slots.rename(&old, new);
     }
-    slots.assign(&keys).map_err(|_| ReconcileError::Services { count: keys.len() })
+    slots
+        .assign(&keys)
+        .map_err(|_| ReconcileError::Services { count: keys.len() })
 }
 
 /// Services that are the same under another key: other ports under the same name, VIP and
 /// protocol, or another name at the same VIP, protocol and ports.
 fn moved(slots: &Slots<ServiceKey>, keys: &[ServiceKey]) -> Vec<(ServiceKey, ServiceKey)> {
     let wanted: hashbrown::HashSet<&ServiceKey, ahash::RandomState> = keys.iter().collect();
-    let mut gone: Vec<&ServiceKey> =
-        slots.owners().map(|(key, _)| key).filter(|key| !wanted.contains(key)).collect();
+    let mut gone: Vec<&ServiceKey> = slots
+        .owners()
+        .map(|(key, _)| key)
+        .filter(|key| !wanted.contains(key))
+        .collect();
     if gone.is_empty() {
         return Vec::new();
     }
@@ -223,8 +234,13 @@ fn moved(slots: &Slots<ServiceKey>, keys: &[ServiceKey]) -> Vec<(ServiceKey, Ser
     let mut moved = Vec::new();
     for key in keys.iter().filter(|key| !known.contains(key)) {
         let same_place = |old: &&ServiceKey| old.vip == key.vip && old.protocol == key.protocol;
-        let by_name = gone.iter().position(|old| same_place(old) && old.name == key.name);
-        let by_ports = || gone.iter().position(|old| same_place(old) && old.ports == key.ports);
+        let by_name = gone
+            .iter()
+            .position(|old| same_place(old) && old.name == key.name);
+        let by_ports = || {
+            gone.iter()
+                .position(|old| same_place(old) && old.ports == key.ports)
+        };
         if let Some(at) = by_name.or_else(by_ports) {
             moved.push((gone.swap_remove(at).clone(), key.clone()));
         }
@@ -242,20 +258,34 @@ fn place_servers<'a>(
         let services = services.iter().copied().zip(&config.services);
         services.flat_map(|s| s.1.servers.iter().map(move |server| (s, server)))
     };
-    let keys: Vec<ServerKey> = all().map(|(s, server)| ServerKey::of(s.0, server)).collect();
+    let keys: Vec<ServerKey> = all()
+        .map(|(s, server)| ServerKey::of(s.0, server))
+        .collect();
     let count = keys.len();
-    let ids = slots.assign(&keys).map_err(|_| ReconcileError::Servers { count })?;
-    let ids = ids.into_iter().map(|(index, generation)| ServerId { index, generation });
+    let ids = slots
+        .assign(&keys)
+        .map_err(|_| ReconcileError::Servers { count })?;
+    let ids = ids
+        .into_iter()
+        .map(|(index, generation)| ServerId { index, generation });
     let place = |(id, ((slot, service), server)): (_, ((_, _), _))| {
         let (index, _): (u32, u32) = slot;
-        Placed { id, service: (ServiceId(index), service), server }
+        Placed {
+            id,
+            service: (ServiceId(index), service),
+            server,
+        }
     };
     Ok(ids.zip(all()).map(place).collect())
 }
 
 /// The server as workers see it.
 fn server(placed: &Placed<'_>, inputs: &Inputs<'_>, routing: &Routing, stateless: bool) -> Server {
-    let Placed { id, service: (service_id, service), server } = *placed;
+    let Placed {
+        id,
+        service: (service_id, service),
+        server,
+    } = *placed;
     let (state, weight) = inputs.overlay.effective(service, server);
     let up = service.health.is_none() || inputs.health.is_up(&service.name, &server.name);
     let hop = routing.hop(server.address);
@@ -285,13 +315,27 @@ fn tunnel_source(server: IpAddr, hop: Hop, inputs: &Inputs<'_>) -> Option<IpAddr
         Hop::Unresolved { port, .. } => port,
         Hop::NoRoute => return None,
     };
-    let configured = inputs.config.ports.get(port.index())?.addresses.iter().copied();
-    let learned = inputs.mirror.addresses.iter().filter(|(p, _)| *p == port).map(|(_, a)| *a);
+    let configured = inputs
+        .config
+        .ports
+        .get(port.index())?
+        .addresses
+        .iter()
+        .copied();
+    let learned = inputs
+        .mirror
+        .addresses
+        .iter()
+        .filter(|(p, _)| *p == port)
+        .map(|(_, a)| *a);
     let usable = |dip: &config::Prefix| {
         dip.address.is_ipv4() == server.is_ipv4() && !is_link_local(dip.address)
     };
     let dips: Vec<config::Prefix> = configured.chain(learned).filter(usable).collect();
-    let nearest = dips.iter().find(|dip| dip.contains(server)).or(dips.first());
+    let nearest = dips
+        .iter()
+        .find(|dip| dip.contains(server))
+        .or(dips.first());
     nearest.map(|dip| dip.address)
 }
 
@@ -335,6 +379,10 @@ impl ServerKey {
 impl<'a> Placed<'a> {
     fn nat(&self) -> Option<NatServer<'a>> {
         let nat = self.server.mode == config::Mode::Nat;
-        nat.then_some(NatServer { id: self.id, server: self.server, service: self.service.1 })
+        nat.then_some(NatServer {
+            id: self.id,
+            server: self.server,
+            service: self.service.1,
+        })
     }
 }

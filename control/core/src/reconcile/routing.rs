@@ -32,7 +32,10 @@ pub(super) struct RoutingFamily<A: Address> {
 
 impl<A: Address> Default for RoutingFamily<A> {
     fn default() -> Self {
-        Self { routes: Arc::default(), neighbours: Arc::default() }
+        Self {
+            routes: Arc::default(),
+            neighbours: Arc::default(),
+        }
     }
 }
 
@@ -68,11 +71,16 @@ impl Routing {
 
 impl<A: Address + Split> RoutingFamily<A> {
     fn hop(&self, address: A) -> Hop {
-        let Some(route) = self.routes.lookup(address) else { return Hop::NoRoute };
+        let Some(route) = self.routes.lookup(address) else {
+            return Hop::NoRoute;
+        };
         let (port, neighbour) = (route.port, route.gateway.unwrap_or(address));
         match self.neighbours.get(&(port, neighbour)) {
             Some(&mac) => Hop::Ready(NextHop { port, mac }),
-            None => Hop::Unresolved { port, neighbour: neighbour.into() },
+            None => Hop::Unresolved {
+                port,
+                neighbour: neighbour.into(),
+            },
         }
     }
 }
@@ -85,7 +93,15 @@ fn routes<A: Address + Split>(all: &[KernelRoute]) -> Arc<Routes<A>> {
         // better than one that looks on-link.
         let usable = gateway.is_some() == route.gateway.is_some();
         let port = route.port;
-        usable.then_some((destination, route.destination.len, Route { port, gateway, source }))
+        usable.then_some((
+            destination,
+            route.destination.len,
+            Route {
+                port,
+                gateway,
+                source,
+            },
+        ))
     });
     Arc::new(family.collect())
 }
@@ -94,16 +110,24 @@ fn neighbours<A: Address + Split>(
     mirror: &Mirror,
     fixed: &[(PortId, IpAddr, MacAddr)],
 ) -> Arc<Map<(PortId, A), MacAddr>> {
-    let learned = mirror.neighbours.iter().map(|(&(port, address), &mac)| (port, address, mac));
+    let learned = mirror
+        .neighbours
+        .iter()
+        .map(|(&(port, address), &mac)| (port, address, mac));
     // The operator's entries come last and win.
     let all = learned.chain(fixed.iter().copied());
-    Arc::new(all.filter_map(|(port, ip, mac)| Some(((port, A::of(ip)?), mac))).collect())
+    Arc::new(
+        all.filter_map(|(port, ip, mac)| Some(((port, A::of(ip)?), mac)))
+            .collect(),
+    )
 }
 
 fn static_neighbours(config: &Config) -> Vec<(PortId, IpAddr, MacAddr)> {
     let of_port = |(index, port)| {
         let port: &crate::config::Port = port;
-        port.neighbours.iter().map(move |n| (PortId(index), n.address, MacAddr(n.mac.0)))
+        port.neighbours
+            .iter()
+            .map(move |n| (PortId(index), n.address, MacAddr(n.mac.0)))
     };
     (0..).zip(&config.ports).flat_map(of_port).collect()
 }
@@ -129,12 +153,19 @@ pub(super) fn ports(config: &Config, facts: &[PortFact], mirror: &Mirror) -> Box
             addresses: addresses.into(),
         }
     };
-    (0..).zip(config.ports.iter().zip(facts)).map(port).collect()
+    (0..)
+        .zip(config.ports.iter().zip(facts))
+        .map(port)
+        .collect()
 }
 
 /// The tables' devices: which port takes which tag.
 pub(super) fn devices(ports: &[Port]) -> Box<[Device]> {
-    let count = ports.iter().map(|port| usize::from(port.device.0) + 1).max().unwrap_or(0);
+    let count = ports
+        .iter()
+        .map(|port| usize::from(port.device.0) + 1)
+        .max()
+        .unwrap_or(0);
     let mut devices: Vec<(Option<PortId>, Vec<(u16, PortId)>)> = vec![(None, Vec::new()); count];
     for (index, port) in (0..).zip(ports) {
         let (untagged, tagged) = &mut devices[usize::from(port.device.0)];
@@ -143,6 +174,9 @@ pub(super) fn devices(ports: &[Port]) -> Box<[Device]> {
             Some(vlan) => tagged.push((vlan, PortId(index))),
         }
     }
-    let device = |(untagged, tagged): (_, Vec<_>)| Device { untagged, tagged: tagged.into() };
+    let device = |(untagged, tagged): (_, Vec<_>)| Device {
+        untagged,
+        tagged: tagged.into(),
+    };
     devices.into_iter().map(device).collect()
 }

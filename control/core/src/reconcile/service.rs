@@ -4,20 +4,13 @@ use std::sync::Arc;
 
 use weir_engine::flow::tcp::Timeouts;
 use weir_engine::id::{ServerId, ServiceId};
-use weir_engine::maglev::MaglevTable;
+use weir_engine::maglev::{ClusterKey, MaglevIdentity, MaglevServer, MaglevSize, MaglevTable};
 use weir_engine::scheduler::{Candidate, SchedulerKind};
 use weir_engine::tables::{OnServerGone, Server, Service};
+use weir_wire::addr::L4Port;
 
 use super::family::protocol;
-use crate::config::{self, Scheduler};
-
-/// Maglev slots of a service whose scheduler is another one: the table is only consulted while
-/// the flow table is full. 4,093 slots of 2 octets: 8 KiB; 40 servers are balanced within 1 %.
-const FALLBACK_SLOTS: u32 = 4093;
-
-/// The key of the Maglev hash. Every director of a cluster must have the same; one that stands
-/// alone needs no secret here.
-const CLUSTER_KEY: [u8; 16] = [0; 16];
+use crate::config::{self, PortSpec, Scheduler};
 
 /// Builds the service in slot `id` with `servers` in configured order.
 ///
@@ -29,26 +22,39 @@ pub(super) fn build(
     servers: &[&Server],
     old: Option<&Arc<Service>>,
 ) -> Arc<Service> {
-    let usable = || servers.iter().filter(|server| server.usable);
     let size = match config.scheduler {
-        Scheduler::Maglev => config.maglev_size,
+        // Validation refuses what is not a prime; the default stands in for the impossible.
+        Scheduler::Maglev => MaglevSize::new(config.maglev_size).unwrap_or(MaglevSize::DEFAULT),
         Scheduler::Rr | Scheduler::Wrr | Scheduler::Lc | Scheduler::Wlc => {
-            config.maglev_size.min(FALLBACK_SLOTS)
+            MaglevSize::fallback(config.servers.len())
         }
     };
+    let usable = || servers.iter().filter(|server| server.usable);
     let maglev_servers: Box<[ServerId]> = usable().map(|server| server.id).collect();
-    let members: Vec<(Vec<u8>, u16)> = usable().map(|s| (identity(s), s.weight)).collect();
-    let maglev = old
-        .filter(|old| same_members(old, &maglev_servers, &members, size))
-        .map_or_else(|| table(size, &members), |old| old.maglev.clone());
+    let weights = || usable().map(|server| u32::from(server.weight));
+    let maglev = match old {
+        Some(old) if is_built_over(old, size, &maglev_servers, weights()) => old.maglev.clone(),
+        Some(_) | None => {
+            let members: Vec<MaglevServer> = usable().map(|server| member(server)).collect();
+            Arc::new(MaglevTable::build(size, &members, &ClusterKey::default()))
+        }
+    };
     let new = Service {
         id,
         name: config.name.as_str().into(),
         vip: config.address,
         protocol: protocol(config.protocol),
+        port: match &config.ports {
+            PortSpec::One(port) => Some(L4Port(port.0)),
+            PortSpec::All | PortSpec::Many(_) | PortSpec::Range(..) => None,
+        },
         scheduler: scheduler(config.scheduler),
         // IPVS adds servers at the head of its list, so it meets the last listed first.
-        walk: usable().rev().map(|s| Candidate { server: s.id, weight: s.weight }).collect(),
+        walk: servers
+            .iter()
+            .rev()
+            .map(|server| candidate(server))
+            .collect(),
         maglev,
         maglev_servers,
         timeouts: timeouts(config.timeouts),
@@ -61,39 +67,46 @@ pub(super) fn build(
     }
 }
 
-/// What names a server to the Maglev hash: the same on every director, whatever the slots are.
-fn identity(server: &Server) -> Vec<u8> {
-    match server.port {
-        Some(port) => format!("{}|{}", server.address, port.0).into_bytes(),
-        None => server.address.to_string().into_bytes(),
+fn candidate(server: &Server) -> Candidate {
+    Candidate {
+        server: server.id,
+        weight: u32::from(server.weight),
+        usable: server.usable,
     }
 }
 
-/// Whether `old`'s table was built over just these servers and weights.
-fn same_members(
-    old: &Service,
-    servers: &[ServerId],
-    members: &[(Vec<u8>, u16)],
-    size: u32,
-) -> bool {
-    // `walk` is the table's membership backwards, with the weights it was built with.
-    let weights = || old.walk.iter().rev().map(|candidate| candidate.weight);
-    old.maglev.size() == size as usize
-        && *old.maglev_servers == *servers
-        && weights().eq(members.iter().map(|(_, weight)| *weight))
+fn member(server: &Server) -> MaglevServer {
+    // Without a port of its own, the port is the client's and names nobody.
+    let port = server.port.unwrap_or(L4Port::NONE);
+    let identity = MaglevIdentity::new(server.address, port);
+    MaglevServer {
+        identity,
+        weight: u32::from(server.weight),
+    }
 }
 
-fn table(size: u32, members: &[(Vec<u8>, u16)]) -> Arc<MaglevTable> {
-    let members: Vec<(&[u8], u16)> = members.iter().map(|(id, w)| (id.as_slice(), *w)).collect();
-    Arc::new(MaglevTable::build(size as usize, &members, &CLUSTER_KEY))
+/// Whether `old`'s Maglev table was built over just these servers and weights.
+fn is_built_over(
+    old: &Service,
+    size: MaglevSize,
+    servers: &[ServerId],
+    weights: impl Iterator<Item = u32>,
+) -> bool {
+    let slots = if servers.is_empty() {
+        0
+    } else {
+        size.get() as usize
+    };
+    let old_weights = old.walk.iter().rev().filter(|c| c.usable).map(|c| c.weight);
+    old.maglev.slots().len() == slots && *old.maglev_servers == *servers && old_weights.eq(weights)
 }
 
 fn scheduler(scheduler: Scheduler) -> SchedulerKind {
     match scheduler {
-        Scheduler::Rr => SchedulerKind::Rr,
-        Scheduler::Wrr => SchedulerKind::Wrr,
-        Scheduler::Lc => SchedulerKind::Lc,
-        Scheduler::Wlc => SchedulerKind::Wlc,
+        Scheduler::Rr => SchedulerKind::RoundRobin,
+        Scheduler::Wrr => SchedulerKind::WeightedRoundRobin,
+        Scheduler::Lc => SchedulerKind::LeastConnection,
+        Scheduler::Wlc => SchedulerKind::WeightedLeastConnection,
         Scheduler::Maglev => SchedulerKind::Maglev,
     }
 }
@@ -118,6 +131,7 @@ fn is_same(old: &Service, new: &Service) -> bool {
         name,
         vip,
         protocol,
+        port,
         scheduler,
         walk,
         maglev,
@@ -130,6 +144,7 @@ fn is_same(old: &Service, new: &Service) -> bool {
         && old.name == *name
         && old.vip == *vip
         && old.protocol == *protocol
+        && old.port == *port
         && old.scheduler == *scheduler
         && old.walk == *walk
         && Arc::ptr_eq(&old.maglev, maglev)

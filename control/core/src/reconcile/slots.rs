@@ -36,7 +36,12 @@ pub(crate) struct Slots<K> {
 impl<K: Clone + Eq + Hash> Slots<K> {
     /// No slot in use, of at most `count_max`.
     pub(crate) fn new(count_max: usize) -> Self {
-        Self { slots: Vec::new(), by_key: Map::default(), assignments: 0, count_max }
+        Self {
+            slots: Vec::new(),
+            by_key: Map::default(),
+            assignments: 0,
+            count_max,
+        }
     }
 
     /// Slots that were ever used: the length of the tables' array.
@@ -47,13 +52,17 @@ impl<K: Clone + Eq + Hash> Slots<K> {
     /// Owners of slots now.
     pub(crate) fn owners(&self) -> impl Iterator<Item = (&K, u32)> {
         let owned = |(index, slot): (u32, &'_ Slot<K>)| slot.free_since.is_none().then_some(index);
-        (0..).zip(&self.slots).filter_map(move |(i, slot)| Some((&slot.key, owned((i, slot))?)))
+        (0..)
+            .zip(&self.slots)
+            .filter_map(move |(i, slot)| Some((&slot.key, owned((i, slot))?)))
     }
 
     /// Gives the slot of `old` to `new`, which is the same thing under another key. Its
     /// generation stays.
     pub(crate) fn rename(&mut self, old: &K, new: K) {
-        let Some(index) = self.by_key.remove(old) else { return };
+        let Some(index) = self.by_key.remove(old) else {
+            return;
+        };
         self.slots[index as usize].key = new.clone();
         if let Some(stale) = self.by_key.insert(new.clone(), index) {
             // A free slot remembered `new`; its memory is worth less than a live owner.
@@ -99,11 +108,16 @@ impl<K: Clone + Eq + Hash> Slots<K> {
         if wanted <= room {
             return Vec::new().into_iter();
         }
-        let mut free: Vec<(u64, u32)> =
-            (0..).zip(&self.slots).filter_map(|(i, s)| Some((s.free_since?, i))).collect();
+        let mut free: Vec<(u64, u32)> = (0..)
+            .zip(&self.slots)
+            .filter_map(|(i, s)| Some((s.free_since?, i)))
+            .collect();
         free.sort_unstable();
         free.truncate(wanted - room);
-        free.into_iter().map(|(_, index)| index).collect::<Vec<_>>().into_iter()
+        free.into_iter()
+            .map(|(_, index)| index)
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// Gives `spare`, or a slot that nobody ever had, to `key`.
@@ -121,7 +135,11 @@ impl<K: Clone + Eq + Hash> Slots<K> {
                 index
             }
             None if self.slots.len() < self.count_max => {
-                self.slots.push(Slot { key: key.clone(), generation: 0, free_since: None });
+                self.slots.push(Slot {
+                    key: key.clone(),
+                    generation: 0,
+                    free_since: None,
+                });
                 u32::try_from(self.slots.len() - 1).map_err(|_| Full)?
             }
             None => return Err(Full),
@@ -155,7 +173,10 @@ mod tests {
         slots.assign(&["a", "b"]).unwrap();
         slots.assign(&["a"]).unwrap();
         slots.assign(&["a", "x"]).unwrap();
-        assert_eq!(slots.assign(&["a", "b", "x"]).unwrap(), [(0, 0), (1, 0), (2, 0)]);
+        assert_eq!(
+            slots.assign(&["a", "b", "x"]).unwrap(),
+            [(0, 0), (1, 0), (2, 0)]
+        );
     }
 
     #[test]
@@ -166,9 +187,15 @@ mod tests {
         slots.assign(&["c"]).unwrap();
         // "a" was given up first, so its slot goes first.
         assert_eq!(slots.assign(&["c", "d"]).unwrap(), [(2, 0), (0, 1)]);
-        assert_eq!(slots.assign(&["c", "d", "a"]).unwrap(), [(2, 0), (0, 1), (1, 1)]);
+        assert_eq!(
+            slots.assign(&["c", "d", "a"]).unwrap(),
+            [(2, 0), (0, 1), (1, 1)]
+        );
         assert_eq!(slots.assign(&["a", "b", "c", "d"]), Err(Full));
-        assert_eq!(slots.assign(&["a", "c", "d"]).unwrap(), [(1, 1), (2, 0), (0, 1)]);
+        assert_eq!(
+            slots.assign(&["a", "c", "d"]).unwrap(),
+            [(1, 1), (2, 0), (0, 1)]
+        );
     }
 
     #[test]
@@ -178,7 +205,10 @@ mod tests {
         slots.assign(&["a", "c"]).unwrap();
         slots.rename(&"a", "b");
         assert_eq!(slots.assign(&["b", "c"]).unwrap(), [(0, 0), (2, 0)]);
-        assert_eq!(slots.assign(&["b", "c", "d"]).unwrap(), [(0, 0), (2, 0), (1, 1)]);
+        assert_eq!(
+            slots.assign(&["b", "c", "d"]).unwrap(),
+            [(0, 0), (2, 0), (1, 1)]
+        );
         assert_eq!(slots.owners().count(), 3);
     }
 }

@@ -15,13 +15,19 @@ use crate::config::{
 use crate::overlay::{Edit, State};
 
 fn prefix(address: &str, len: u8) -> Prefix {
-    Prefix { address: address.parse().unwrap(), len }
+    Prefix {
+        address: address.parse().unwrap(),
+        len,
+    }
 }
 
 fn port(name: &str, addresses: Vec<Prefix>, gateway: Option<&str>) -> Port {
     Port {
         name: name.into(),
-        device: Device::Virtual { name: format!("net_null_{name}"), args: String::new() },
+        device: Device::Virtual {
+            name: format!("net_null_{name}"),
+            args: String::new(),
+        },
         addresses,
         gateway: gateway.map(|g| g.parse().unwrap()).into_iter().collect(),
         mtu: 1500,
@@ -38,7 +44,10 @@ pub(crate) fn config_with(services: Vec<config::Service>) -> Config {
     let wan = vec![prefix("192.0.2.2", 24), prefix("2001:db8::2", 64)];
     let lan = vec![prefix("10.0.0.1", 16), prefix("fd00::1", 64)];
     Config {
-        ports: vec![port("wan0", wan, Some("192.0.2.1")), port("lan0", lan, None)],
+        ports: vec![
+            port("wan0", wan, Some("192.0.2.1")),
+            port("lan0", lan, None),
+        ],
         runtime: Runtime {
             workers: Workers::Cpus(vec![CpuId(1)]),
             control: CpuId(0),
@@ -114,8 +123,9 @@ fn one(port: u16) -> PortSpec {
 /// `web` 192.0.2.10:80 in `mode` with servers 10.0.0.21 … of that mode.
 fn web(mode: config::Mode, servers: u8) -> config::Service {
     let mut web = service("web", "192.0.2.10", one(80), mode);
-    web.servers =
-        (1..=servers).map(|i| server(&format!("web{i}"), &format!("10.0.0.2{i}"), mode)).collect();
+    web.servers = (1..=servers)
+        .map(|i| server(&format!("web{i}"), &format!("10.0.0.2{i}"), mode))
+        .collect();
     web
 }
 
@@ -161,12 +171,20 @@ impl World {
     }
 
     fn edit(&mut self, server: &str, edit: Edit) {
-        self.overlay.edit(&self.config, ("web", server), edit, ("test", 0)).unwrap();
+        self.overlay
+            .edit(&self.config, ("web", server), edit, ("test", 0))
+            .unwrap();
     }
 }
 
 fn find<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Server {
-    snapshot.tables.servers.iter().flatten().find(|s| &*s.name == name).unwrap()
+    snapshot
+        .tables
+        .servers
+        .iter()
+        .flatten()
+        .find(|s| &*s.name == name)
+        .unwrap()
 }
 
 fn only_service(snapshot: &Snapshot) -> &Arc<Service> {
@@ -180,7 +198,10 @@ fn only_service(snapshot: &Snapshot) -> &Arc<Service> {
 fn the_same_inputs_give_the_same_tables() {
     let world = World::new(vec![web(config::Mode::Nat, 3)]);
     let (a, b) = (world.first(), world.first());
-    assert_eq!(format!("{:?}", a.tables.servers), format!("{:?}", b.tables.servers));
+    assert_eq!(
+        format!("{:?}", a.tables.servers),
+        format!("{:?}", b.tables.servers)
+    );
     assert_eq!(only_service(&a).walk, only_service(&b).walk);
     assert_eq!(a.tables.generation, 1);
 }
@@ -244,8 +265,15 @@ fn a_checked_server_is_down_until_health_says_otherwise() {
 #[test]
 fn schedulers_walk_the_last_listed_server_first() {
     let snapshot = World::new(vec![web(config::Mode::Dr, 3)]).first();
-    let order: Vec<u32> = only_service(&snapshot).walk.iter().map(|c| c.server.index).collect();
-    assert_eq!(order, ["web3", "web2", "web1"].map(|n| find(&snapshot, n).id.index));
+    let order: Vec<u32> = only_service(&snapshot)
+        .walk
+        .iter()
+        .map(|c| c.server.index)
+        .collect();
+    assert_eq!(
+        order,
+        ["web3", "web2", "web1"].map(|n| find(&snapshot, n).id.index)
+    );
 }
 
 #[test]
@@ -257,10 +285,16 @@ fn unchanged_services_and_maglev_tables_are_shared() {
     world.config.services[0].sloppy = true;
     let third = world.after(&second);
     assert!(!Arc::ptr_eq(only_service(&second), only_service(&third)));
-    assert!(Arc::ptr_eq(&only_service(&second).maglev, &only_service(&third).maglev));
+    assert!(Arc::ptr_eq(
+        &only_service(&second).maglev,
+        &only_service(&third).maglev
+    ));
     world.edit("web1", Edit::Weight(5));
     let fourth = world.after(&third);
-    assert!(!Arc::ptr_eq(&only_service(&third).maglev, &only_service(&fourth).maglev));
+    assert!(!Arc::ptr_eq(
+        &only_service(&third).maglev,
+        &only_service(&fourth).maglev
+    ));
 }
 
 #[test]
@@ -270,8 +304,7 @@ fn a_service_keeps_its_servers_over_a_rename_and_over_new_ports() {
     world.config.services[0].name = "www".into();
     let renamed = world.after(&before);
     assert_eq!(find(&renamed, "web1").id, find(&before, "web1").id);
-    world.config.services[0].ports =
-        PortSpec::Many(vec![config::L4Port(80), config::L4Port(443)]);
+    world.config.services[0].ports = PortSpec::Many(vec![config::L4Port(80), config::L4Port(443)]);
     let widened = world.after(&renamed);
     assert_eq!(find(&widened, "web2").id, find(&before, "web2").id);
     world.config.services[0].address = "192.0.2.11".parse().unwrap();
@@ -282,26 +315,51 @@ fn a_service_keeps_its_servers_over_a_rename_and_over_new_ports() {
 #[test]
 fn hops_follow_the_kernel_and_static_neighbours() {
     let mut far = web(config::Mode::Nat, 1);
-    far.servers.push(server("far", "198.51.100.7", config::Mode::Nat));
+    far.servers
+        .push(server("far", "198.51.100.7", config::Mode::Nat));
     let mut world = World::new(vec![far]);
     let before = world.first();
     let (lan, wan) = (PortId(1), PortId(0));
     let address: IpAddr = "10.0.0.21".parse().unwrap();
     let gateway: IpAddr = "192.0.2.1".parse().unwrap();
-    assert_eq!(find(&before, "web1").hop, Hop::Unresolved { port: lan, neighbour: address });
-    assert_eq!(find(&before, "far").hop, Hop::Unresolved { port: wan, neighbour: gateway });
+    assert_eq!(
+        find(&before, "web1").hop,
+        Hop::Unresolved {
+            port: lan,
+            neighbour: address
+        }
+    );
+    assert_eq!(
+        find(&before, "far").hop,
+        Hop::Unresolved {
+            port: wan,
+            neighbour: gateway
+        }
+    );
 
     let mac = MacAddr([2, 0, 0, 0, 9, 9]);
     world.mirror.neighbours = Arc::new([((lan, address), mac)].into_iter().collect());
     let after = world.after(&before);
-    assert_eq!(find(&after, "web1").hop, Hop::Ready(NextHop { port: lan, mac }));
+    assert_eq!(
+        find(&after, "web1").hop,
+        Hop::Ready(NextHop { port: lan, mac })
+    );
     // Routes did not change, so they are the same object.
-    assert!(Arc::ptr_eq(&before.tables.v4.routes, &after.tables.v4.routes));
+    assert!(Arc::ptr_eq(
+        &before.tables.v4.routes,
+        &after.tables.v4.routes
+    ));
 
     let fixed = config::MacAddr([2, 0, 0, 0, 7, 7]);
-    world.config.ports[1].neighbours.push(config::Neighbour { address, mac: fixed });
+    world.config.ports[1].neighbours.push(config::Neighbour {
+        address,
+        mac: fixed,
+    });
     let last = world.after(&after);
-    let hop = Hop::Ready(NextHop { port: lan, mac: MacAddr(fixed.0) });
+    let hop = Hop::Ready(NextHop {
+        port: lan,
+        mac: MacAddr(fixed.0),
+    });
     assert_eq!(find(&last, "web1").hop, hop);
 
     world.mirror = Mirror::default();
@@ -339,13 +397,23 @@ fn d56_a_nat_reply_has_one_source_only_if_one_vip_can_lie_behind_it() {
 
     let family = &snapshot.tables.v4;
     let at = |ip: &str, port| {
-        family.nat_source(ip.parse().unwrap(), Protocol::TCP, weir_wire::addr::L4Port(port))
+        family.nat_source(
+            ip.parse().unwrap(),
+            Protocol::TCP,
+            weir_wire::addr::L4Port(port),
+        )
     };
-    assert_eq!(at("10.0.0.23", 80), Some(NatSource::One(find(&snapshot, "web3").id)));
+    assert_eq!(
+        at("10.0.0.23", 80),
+        Some(NatSource::One(find(&snapshot, "web3").id))
+    );
     assert_eq!(at("10.0.0.23", 81), None);
     assert_eq!(at("10.0.0.22", 80), Some(NatSource::Many));
     assert_eq!(at("10.0.0.30", 8080), Some(NatSource::Many));
-    assert_eq!(at("10.0.0.40", 77), Some(NatSource::One(find(&snapshot, "range1").id)));
+    assert_eq!(
+        at("10.0.0.40", 77),
+        Some(NatSource::One(find(&snapshot, "range1").id))
+    );
     // web's server web1 also serves the range, which holds port 80.
     assert_eq!(at("10.0.0.21", 80), Some(NatSource::Many));
 
@@ -364,9 +432,18 @@ fn vips_know_role_unserved_and_dip() {
     world.roles.backups.insert("192.0.2.10".parse().unwrap());
     let tables = world.first().tables;
     let vip = |ip: &str| tables.v4.vips[&ip.parse::<std::net::Ipv4Addr>().unwrap()];
-    assert_eq!((vip("192.0.2.10").role, vip("192.0.2.10").dip), (Role::Backup, None));
-    assert_eq!((vip("192.0.2.2").role, vip("192.0.2.2").dip), (Role::Active, Some(PortId(0))));
-    assert_eq!(vip("192.0.2.2").unserved, weir_engine::tables::Unserved::Drop);
+    assert_eq!(
+        (vip("192.0.2.10").role, vip("192.0.2.10").dip),
+        (Role::Backup, None)
+    );
+    assert_eq!(
+        (vip("192.0.2.2").role, vip("192.0.2.2").dip),
+        (Role::Active, Some(PortId(0)))
+    );
+    assert_eq!(
+        vip("192.0.2.2").unserved,
+        weir_engine::tables::Unserved::Drop
+    );
     assert_eq!(tables.v4.vips.len(), 2);
     assert_eq!(tables.devices.len(), 2);
 }
@@ -385,14 +462,25 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
         steering: &world.steering,
     };
     let error = reconcile(&Snapshot::default(), &inputs).unwrap_err();
-    assert_eq!(error, ReconcileError::Ports { configured: 2, opened: 1 });
+    assert_eq!(
+        error,
+        ReconcileError::Ports {
+            configured: 2,
+            opened: 1
+        }
+    );
 }
 
 #[test]
 fn a_thousand_services_of_ten_servers_reconcile_in_milliseconds() {
     let services: Vec<_> = (0..1000u16)
         .map(|i| {
-            let mut s = service(&format!("s{i}"), "192.0.2.10", one(1000 + i), config::Mode::Dr);
+            let mut s = service(
+                &format!("s{i}"),
+                "192.0.2.10",
+                one(1000 + i),
+                config::Mode::Dr,
+            );
             s.servers = (0..10)
                 .map(|j| server(&format!("r{j}"), &format!("10.0.{j}.1"), config::Mode::Dr))
                 .collect();
@@ -400,7 +488,10 @@ fn a_thousand_services_of_ten_servers_reconcile_in_milliseconds() {
         })
         .collect();
     let mut world = World::new(services);
-    #[expect(clippy::disallowed_methods, reason = "the test prints what a reconcile costs")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test prints what a reconcile costs"
+    )]
     let clock = Instant::now;
     let start = clock();
     let first = world.first();
