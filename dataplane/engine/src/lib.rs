@@ -3,8 +3,10 @@
 
 pub mod counters;
 pub mod flow;
+pub mod fragment;
 pub mod id;
 pub mod io;
+pub mod limits;
 pub mod maglev;
 pub mod scheduler;
 pub mod tables;

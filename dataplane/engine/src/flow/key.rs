@@ -45,7 +45,7 @@ impl FlowHash {
 
     /// The home bucket among `count`, without a division.
     #[inline]
-    pub(super) const fn home(self, count: u32) -> u32 {
+    pub(crate) const fn home(self, count: u32) -> u32 {
         // The product of two 32-bit numbers, shifted right by 32, is below `count`.
         (((self.0 >> 32) * count as u64) >> 32) as u32
     }
@@ -70,6 +70,14 @@ impl HashKey {
             seed[2] ^ 0x94d0_49bb_1331_11eb,
             seed[3] ^ 0xd6e8_feb8_6659_fd93,
         ])
+    }
+
+    /// Hashes an address.
+    #[inline]
+    pub fn hash_address<A: Address>(&self, address: A) -> u64 {
+        let [k0, k1, k2, k3] = self.0;
+        let (high, low) = halves(address.bits());
+        fold(fold(high ^ k1, low ^ k0) ^ k2, k3)
     }
 
     /// Hashes a key.
