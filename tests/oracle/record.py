@@ -25,7 +25,6 @@ import scenario as S
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden")
 # The kernel refreshes the counters that ipvsadm shows every 2 s.
 _COUNTERS_SECONDS = 2.2
-_SECONDS_MAX = 5     # by which a remaining time may lag behind a step's
 
 
 def golden_path(name):
@@ -70,13 +69,18 @@ def _out(names, pairs):
 def _spread(k, sc, services, spread):
     """The server that each of the new clients got, `null` for none."""
     svc = next(s for s in services if s["name"] == spread["service"])
-    by_mac = {F.mac(m): ip for p in sc["network"]["ports"] for ip, m in p["neighbours"].items()
-              if (":" in ip) == (":" in svc["address"])}
+    by_mac = dict(neighbours_of(sc, svc))
     got = []
     for n in range(spread["first"], spread["first"] + spread["count"]):
         out = k.send(0, S.spread_frame(sc, svc, n))
         got.append(by_mac[out[0][1][:6]] if out and out[0][0] == 1 else None)
     return got
+
+
+def neighbours_of(sc, svc):
+    """(MAC, address) of each neighbour of the service's family."""
+    return [(F.mac(m), ip) for p in sc["network"]["ports"] for ip, m in p["neighbours"].items()
+            if (":" in ip) == (":" in svc["address"])]
 
 
 def _flows(k):
@@ -148,6 +152,11 @@ def differing(old, new):
 def told(word, out):
     return ["  %s %s %s" % (word, port, F.describe(bytes.fromhex(frame))) for port, frame in out] \
         or ["  %s nothing" % word]
+
+
+def last_words(servers):
+    """A list of addresses, shortened to what tells them apart."""
+    return " ".join(s.replace(":", ".").split(".")[-1] if s else "-" for s in servers)
 
 
 def main():

@@ -48,7 +48,8 @@ def edge_unserved(name, about):
 
 @case("edge-flags", "odd TCP flags to a served port: what makes a connection")
 def edge_flags(name, about):
-    s = Scenario(name, about, [service("web", RIPS[:2])])
+    # One server: what is not scheduled here must not move the next choice.
+    s = Scenario(name, about, [service("web", RIPS[:1])])
     flags = ("", "F", "R", "P", "U", "FPU", "SF", "SR", "SFR", "SA", "SFA", "SRA", "SE", "SEC",
              "RA", "SFRPAU", "A")
     for i, f in enumerate(flags):
@@ -65,7 +66,7 @@ def edge_flags(name, about):
 
 @case("edge-sources", "sources and destinations that no client may use")
 def edge_sources(name, about):
-    s = Scenario(name, about, [service("web", RIPS[:2])])
+    s = Scenario(name, about, [service("web", RIPS[:1])])
     for src, text in ((VIP, "the VIP (LAND)"), ("10.0.0.1", "the director's own address"),
                       ("127.0.0.1", "loopback"), ("0.0.0.0", "zero"), ("224.0.0.1", "multicast"),
                       ("255.255.255.255", "broadcast"), ("240.0.0.1", "class E"),
