@@ -18,7 +18,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_strerror",
     "rte_version",
     "rte_openlog_stream",
-    "rte_dev_probe",
+    "rte_dev_(probe|remove)",
     "rte_eth_iterator_(init|next|cleanup)",
     "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_get_name_by_port",

@@ -102,6 +102,7 @@ static const uint64_t WEIR_RSS_L4_SRC_ONLY = RTE_ETH_RSS_L4_SRC_ONLY;
 static const uint64_t WEIR_RSS_L4_DST_ONLY = RTE_ETH_RSS_L4_DST_ONLY;
 
 static const uint32_t WEIR_HEADROOM = RTE_PKTMBUF_HEADROOM;
+static const uint16_t WEIR_PORTS_MAX = RTE_MAX_ETHPORTS;
 static const uint32_t WEIR_MBUF_SIZE = sizeof(struct rte_mbuf);
 static const uint32_t WEIR_MEMPOOL_NO_IOVA_CONTIG = RTE_MEMPOOL_F_NO_IOVA_CONTIG;
 static const int WEIR_SOCKET_ANY = SOCKET_ID_ANY;

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use dpdk_sys as sys;
 
@@ -12,25 +13,63 @@ use crate::{error_text, log};
 /// Names and device strings are shorter than this in DPDK (`RTE_ETH_NAME_MAX_LEN`).
 const NAME_LEN_MAX: usize = 63;
 
-/// An attached device that has not been configured. [`Port::configure`](crate::Port::configure)
-/// takes it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct PortHandle {
+/// DPDK's device lists are not all locked, and a device may be removed by whichever thread drops
+/// its last queue.
+static HOTPLUG: Mutex<()> = Mutex::new(());
+
+/// An attached device: stopped, closed and, if it is virtual, removed when this value goes.
+#[derive(Debug)]
+pub(crate) struct Device {
     pub(crate) id: u16,
-    pub(crate) device: String,
+    /// The device string, with its number.
+    pub(crate) name: String,
 }
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let info = info(self.id);
+        // Stopping is a no-op on a device that never started. Errors leave nothing to do.
+        // SAFETY: the last owner is gone, so that no queue of the port is being polled.
+        unsafe { sys::rte_eth_dev_stop(self.id) };
+        // SAFETY: as above, and the port's number is not used again.
+        unsafe { sys::rte_eth_dev_close(self.id) };
+        // A PCI device may have other ports; a virtual one exists for this port alone, and its
+        // name is free again once it is removed.
+        let name = self.name.split(',').next().unwrap_or_default();
+        if let Some(info) = info.ok().filter(|_| !is_pci_address(name)) {
+            let _guard = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: closing a port leaves its device in place, so that the pointer is valid.
+            unsafe { sys::rte_dev_remove(info.device) };
+        }
+    }
+}
+
+/// What DPDK knows about a port, or its error number.
+pub(crate) fn info(id: u16) -> Result<sys::rte_eth_dev_info, i32> {
+    let mut info = sys::rte_eth_dev_info::default();
+    // SAFETY: DPDK checks the port's number and writes one struct.
+    match unsafe { sys::rte_eth_dev_info_get(id, &raw mut info) } {
+        0 => Ok(info),
+        errno => Err(errno),
+    }
+}
+
+/// An attached device that has not been configured. [`Port::configure`](crate::Port::configure)
+/// takes it; dropping it detaches the device.
+#[derive(Debug)]
+pub struct PortHandle(pub(crate) Device);
 
 impl PortHandle {
     /// The DPDK port number.
     #[must_use]
     pub const fn id(&self) -> u16 {
-        self.id
+        self.0.id
     }
 
     /// The device string, with the number that was added where digits were missing.
     #[must_use]
     pub fn device(&self) -> &str {
-        &self.device
+        &self.0.name
     }
 }
 
@@ -128,14 +167,15 @@ impl Eal {
         if let Some(id) = port_by_name(&c_name) {
             return if is_pci_address(name) && !self.claimed.contains(&id) {
                 self.claimed.push(id);
-                Ok(PortHandle { id, device })
+                Ok(PortHandle(Device { id, name: device }))
             } else {
                 Err(AttachError::InUse { device })
             };
         }
+        let _guard = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
         log::take();
-        // SAFETY: `&mut Eal` proves that the EAL runs and that nobody else attaches now; the
-        // string is NUL-terminated and copied.
+        // SAFETY: `&mut Eal` proves that the EAL runs, the lock that nobody else attaches or
+        // removes; the string is NUL-terminated and copied.
         let result = unsafe { sys::rte_dev_probe(c_device.as_ptr()) };
         if result < 0 {
             return Err(refused(&device, name, result));
@@ -144,7 +184,7 @@ impl Eal {
             return Err(refused(&device, name, -19));
         };
         self.claimed.push(id);
-        Ok(PortHandle { id, device })
+        Ok(PortHandle(Device { id, name: device }))
     }
 }
 
@@ -163,7 +203,7 @@ fn first_port(device: &CStr) -> Option<u16> {
     }
     // SAFETY: the iterator has been initialised.
     let id = unsafe { sys::rte_eth_iterator_next(&raw mut iterator) };
-    if id == u16::MAX {
+    if id == sys::WEIR_PORTS_MAX {
         // DPDK has cleaned up when it finds no more.
         return None;
     }

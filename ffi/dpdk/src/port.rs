@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 
-use crate::device::{PortHandle, interface};
+use crate::device::{self, Device, PortHandle, interface};
 use crate::mempool::Mempool;
 use crate::queue::{RxQueue, TxQueue};
 use crate::report::{ChecksumOffload, PortConfig, PortReport, RssConfig, RssSide, Shortfall};
@@ -32,22 +32,6 @@ pub struct PortError {
     pub log: String,
 }
 
-/// A device that has been configured: stopped and closed when its port and queues are gone.
-#[derive(Debug)]
-pub(crate) struct Device {
-    pub(crate) id: u16,
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // Both are no-ops on a device that never started. Their errors leave nothing to do.
-        // SAFETY: the last owner is gone, so that no queue of the port is being polled.
-        unsafe { sys::rte_eth_dev_stop(self.id) };
-        // SAFETY: as above, and the port's number is not used again.
-        unsafe { sys::rte_eth_dev_close(self.id) };
-    }
-}
-
 /// The queues of a started port; each goes to the one worker that polls it.
 #[derive(Debug)]
 pub struct Queues {
@@ -61,7 +45,6 @@ pub struct Queues {
 #[derive(Debug)]
 pub struct Port {
     device: Arc<Device>,
-    name: String,
     driver: String,
     interface_index: Option<u32>,
     multi_segment: bool,
@@ -80,11 +63,16 @@ impl Port {
         config: &PortConfig,
         pool: Mempool,
     ) -> Result<Self, PortError> {
-        let PortHandle { id, device: name } = handle;
+        let PortHandle(device) = handle;
+        let (id, name) = (device.id, device.name.clone());
         log::take();
-        let device = Arc::new(Device { id });
-        let info = device_info(id).map_err(|e| port_error(&name, "reading its abilities", e))?;
+        let info = device::info(id).map_err(|e| port_error(&name, "reading its abilities", e))?;
+        let driver = driver_name(&info);
+        let multi_segment = sends_chains(&driver, &info);
         let mut plan = Plan::new(config, &info, pool.data_room());
+        if !multi_segment {
+            plan.report.shortfalls.push(Shortfall::MultiSegment);
+        }
 
         let (rx_queues, tx_queues) = (plan.report.rx_queues, plan.report.tx_queues);
         // SAFETY: the port exists and is stopped; the configuration and the key it may point to
@@ -104,14 +92,13 @@ impl Port {
         set_identity(id, config, &mut plan.report.shortfalls);
 
         Ok(Self {
-            device,
-            driver: driver_name(&info),
+            device: Arc::new(device),
+            driver,
             interface_index: (info.if_index != 0).then_some(info.if_index),
-            multi_segment: info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS != 0,
+            multi_segment,
             promiscuous: config.promiscuous,
             started: false,
             report: plan.report,
-            name,
         })
     }
 
@@ -124,12 +111,12 @@ impl Port {
         const ALREADY: i32 = 114;
         let id = self.device.id;
         check(
-            &self.name,
+            &self.device.name,
             "starting",
             if self.started { -ALREADY } else { 0 },
         )?;
         // SAFETY: the port is configured and its queues are set up.
-        check(&self.name, "starting", unsafe {
+        check(&self.device.name, "starting", unsafe {
             sys::rte_eth_dev_start(id)
         })?;
         self.started = true;
@@ -163,7 +150,7 @@ impl Port {
     /// The device string.
     #[must_use]
     pub fn device(&self) -> &str {
-        &self.name
+        &self.device.name
     }
 
     /// What the port is, and what was asked for in vain.
@@ -181,7 +168,7 @@ impl Port {
     /// The netdev behind a kernel-backed virtual device, by name.
     #[must_use]
     pub fn interface(&self) -> Option<&str> {
-        interface(&self.name)
+        interface(&self.device.name)
     }
 
     /// The netdev behind the port, by index, where the driver knows one.
@@ -274,9 +261,6 @@ impl Plan {
             }
         }
         conf.txmode.offloads |= info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS;
-        if info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS == 0 {
-            lacks.push(Shortfall::MultiSegment);
-        }
         let key = config
             .rss
             .as_ref()
@@ -334,6 +318,19 @@ fn plan_rss(
     Some(key)
 }
 
+/// Whether the driver sends frames of several segments: those that say so, and virtual devices
+/// that walk the chain without saying so.
+fn sends_chains(driver: &str, info: &sys::rte_eth_dev_info) -> bool {
+    const SILENT: [&str; 5] = [
+        "net_null",
+        "net_pcap",
+        "net_ring",
+        "net_af_packet",
+        "net_memif",
+    ];
+    info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS != 0 || SILENT.contains(&driver)
+}
+
 fn set_up_queues(id: u16, name: &str, report: &PortReport, pool: Mempool) -> Result<(), PortError> {
     // SAFETY: DPDK checks the port's number. -1 means any node, as a u32 all ones.
     let node = unsafe { sys::rte_eth_dev_socket_id(id) }.cast_unsigned();
@@ -363,15 +360,6 @@ fn set_identity(id: u16, config: &PortConfig, lacks: &mut Vec<Shortfall>) {
         if unsafe { sys::rte_eth_dev_default_mac_addr_set(id, &raw mut mac) } != 0 {
             lacks.push(Shortfall::Mac);
         }
-    }
-}
-
-fn device_info(id: u16) -> Result<sys::rte_eth_dev_info, i32> {
-    let mut info = sys::rte_eth_dev_info::default();
-    // SAFETY: DPDK checks the port's number and writes one struct.
-    match unsafe { sys::rte_eth_dev_info_get(id, &raw mut info) } {
-        0 => Ok(info),
-        errno => Err(errno),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use crate::burst::Burst;
-use crate::port::Device;
+use crate::device::Device;
 
 /// `Send`, but not `Sync`: a queue may move to a worker, but two threads never share it.
 type NotSync = PhantomData<Cell<()>>;
