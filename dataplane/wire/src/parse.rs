@@ -114,8 +114,22 @@ pub struct Link {
 /// One [`ParseError`] per cause. `Split` asks to gather [`HEADERS_LEN_MAX`] octets and call again.
 #[inline]
 pub fn parse(frame: &[u8], len: usize) -> Result<(Link, Frame), ParseError> {
-    if let Some(found) = plain_v4(frame, len).or_else(|| plain_v6(frame, len)) {
-        return Ok(found);
+    // Results are built in place and branch by branch: an Option of the whole pair, tried in turn,
+    // costs a copy of it and twice the time.
+    if let Some(h) = frame.first_chunk() {
+        match ether_type(h) {
+            EtherType::IPV4 => {
+                if let Some(parsed) = plain_v4(frame, len) {
+                    return Ok((untagged(h), Frame::V4(parsed)));
+                }
+            }
+            EtherType::IPV6 => {
+                if let Some(parsed) = plain_v6(frame, len) {
+                    return Ok((untagged(h), Frame::V6(parsed)));
+                }
+            }
+            EtherType(_) => {}
+        }
     }
     general::parse(frame, len)
 }
@@ -125,9 +139,14 @@ const V4_HEAD: usize = ETHERNET_LEN + 20 + 8;
 /// An untagged IPv6 header and UDP's.
 const V6_HEAD: usize = ETHERNET_LEN + 40 + 8;
 
-/// The first octets of a frame: destination, source, EtherType.
-#[inline]
-const fn untagged<const N: usize>(h: &[u8; N]) -> Link {
+#[inline(always)]
+const fn ether_type(h: &[u8; ETHERNET_LEN]) -> EtherType {
+    EtherType::from_be_bytes([h[12], h[13]])
+}
+
+/// The Ethernet header of a frame whose EtherType is no tag's.
+#[inline(always)]
+const fn untagged(h: &[u8; ETHERNET_LEN]) -> Link {
     Link {
         dst: MacAddr([h[0], h[1], h[2], h[3], h[4], h[5]]),
         src: MacAddr([h[6], h[7], h[8], h[9], h[10], h[11]]),
@@ -138,24 +157,21 @@ const fn untagged<const N: usize>(h: &[u8; N]) -> Link {
 }
 
 /// Accepts unfragmented TCP and UDP over IPv4 without tags and options; judges nothing else.
-#[inline]
-fn plain_v4(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
+#[inline(always)]
+fn plain_v4(frame: &[u8], len: usize) -> Option<Parsed<Ipv4Addr>> {
     let h: &[u8; V4_HEAD] = frame.first_chunk()?;
     let header: &[u8; 20] = h.get(14..)?.first_chunk()?;
     let total_len = u16::from_be_bytes([h[16], h[17]]);
     let fragment = u16::from_be_bytes([h[20], h[21]]) & 0x3fff;
     let protocol = Protocol(h[23]);
-    let ours = (h[12] == 0x08) & (h[13] == 0x00) & (h[14] == 0x45) & (fragment == 0);
-    if !ours || usize::from(total_len) + ETHERNET_LEN > len || len > LEN_MAX {
-        return None;
-    }
-    if !checksum::is_valid_ipv4(header) {
+    let fits = usize::from(total_len) + ETHERNET_LEN <= len && len <= LEN_MAX;
+    if h[14] != 0x45 || fragment != 0 || !fits || !checksum::is_valid_ipv4(header) {
         return None;
     }
     let l4_len = total_len.checked_sub(20)?;
     let tcp = tcp_octets(frame, protocol, 34)?;
     let (flags, zero) = plain_l4(protocol, l4_len, [h[38], h[39]], [h[40], h[41]], tcp)?;
-    let parsed = Parsed {
+    Some(Parsed {
         src: Ipv4Addr::new(h[26], h[27], h[28], h[29]),
         dst: Ipv4Addr::new(h[30], h[31], h[32], h[33]),
         sport: L4Port::from_be_bytes([h[34], h[35]]),
@@ -171,25 +187,24 @@ fn plain_v4(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
         tcp_flags: flags,
         dont_fragment: h[20] & 0x40 != 0,
         udp_checksum_zero: zero,
-    };
-    Some((untagged(h), Frame::V4(parsed)))
+    })
 }
 
 /// Accepts TCP and UDP right behind an IPv6 header without tags; judges nothing else.
-#[inline]
-fn plain_v6(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
+#[inline(always)]
+fn plain_v6(frame: &[u8], len: usize) -> Option<Parsed<Ipv6Addr>> {
     let h: &[u8; V6_HEAD] = frame.first_chunk()?;
     let l4_len = u16::from_be_bytes([h[18], h[19]]);
     let protocol = Protocol(h[20]);
-    let ours = (h[12] == 0x86) & (h[13] == 0xdd) & (h[14] >> 4 == 6);
-    if !ours || usize::from(l4_len) + (ETHERNET_LEN + 40) > len || len > LEN_MAX {
+    let fits = usize::from(l4_len) + (ETHERNET_LEN + 40) <= len && len <= LEN_MAX;
+    if h[14] >> 4 != 6 || !fits {
         return None;
     }
     let tcp = tcp_octets(frame, protocol, 54)?;
     let (flags, zero) = plain_l4(protocol, l4_len, [h[58], h[59]], [h[60], h[61]], tcp)?;
     let (addrs, _) = h.get(22..)?.as_chunks::<16>();
     let &[src, dst] = addrs else { return None };
-    let parsed = Parsed {
+    Some(Parsed {
         src: Ipv6Addr::from(src),
         dst: Ipv6Addr::from(dst),
         sport: L4Port::from_be_bytes([h[54], h[55]]),
@@ -205,13 +220,12 @@ fn plain_v6(frame: &[u8], len: usize) -> Option<(Link, Frame)> {
         tcp_flags: flags,
         dont_fragment: true,
         udp_checksum_zero: zero,
-    };
-    Some((untagged(h), Frame::V6(parsed)))
+    })
 }
 
 /// Data offset and flags of the TCP header at `l4`, which must be there in full; zeros for another
 /// protocol, whose packet may have ended there.
-#[inline]
+#[inline(always)]
 fn tcp_octets(frame: &[u8], protocol: Protocol, l4: usize) -> Option<[u8; 2]> {
     if protocol != Protocol::TCP {
         return Some([0; 2]);
@@ -221,7 +235,7 @@ fn tcp_octets(frame: &[u8], protocol: Protocol, l4: usize) -> Option<[u8; 2]> {
 }
 
 /// Flags and whether a UDP checksum is zero, if the L4 header is in order.
-#[inline]
+#[inline(always)]
 fn plain_l4(
     protocol: Protocol,
     l4_len: u16,

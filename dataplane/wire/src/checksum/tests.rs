@@ -90,7 +90,7 @@ fn d17_incremental_update_matches_full_sum_at_corners() {
             let before = of(&data);
             for new in CORNERS {
                 let data = [new.to_be_bytes(), rest.to_be_bytes()].concat();
-                if old == 0 && rest == 0 || new == 0 && rest == 0 {
+                if rest == 0 && (old == 0 || new == 0) {
                     continue; // All-zero data: see the next test.
                 }
                 let after = Delta::new().replace_u16(old, new).apply(before);

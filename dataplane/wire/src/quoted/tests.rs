@@ -204,7 +204,8 @@ proptest! {
         let mut frame = whole_v4(protocol, l4_len);
         prop_assert!(checksum::is_valid(&frame[34..]));
         let to = Endpoints {
-            src: addrs.0.into(), sport: L4Port(ports.0), dst: addrs.1.into(), dport: L4Port(ports.1),
+            src: addrs.0.into(), sport: L4Port(ports.0),
+            dst: addrs.1.into(), dport: L4Port(ports.1),
         };
         translate(&mut frame, to);
         prop_assert!(checksum::is_valid(&frame[34..]), "the ICMP message");
@@ -220,7 +221,8 @@ proptest! {
 
     #[test]
     fn d20_d34_an_icmpv6_error_is_right_after_both_its_addresses_and_its_quote_change(
-        outer in any::<(u128, u128)>(), inner in any::<(u128, u128)>(), new in any::<(u128, u128)>(),
+        outer in any::<(u128, u128)>(), inner in any::<(u128, u128)>(),
+        new in any::<(u128, u128)>(),
         ports in any::<(u16, u16)>(), l4_len in 4..10usize,
     ) {
         let addr = Ipv6Addr::from;
@@ -247,7 +249,8 @@ proptest! {
 
     #[test]
     fn d32_noise_never_panics(
-        bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0..220usize, end in 0..260usize,
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        at in 0..220usize, end in 0..260usize,
         start in prop_oneof![Just(0x45u8), Just(0x60), any::<u8>()],
     ) {
         let mut bytes = bytes;

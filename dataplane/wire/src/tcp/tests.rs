@@ -255,7 +255,9 @@ fn d39_fragments_and_other_protocols_get_no_reset() {
 
 proptest! {
     #[test]
-    fn option_noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80), max in any::<u16>()) {
+    fn option_noise_never_panics(
+        bytes in proptest::collection::vec(any::<u8>(), 0..80), max in any::<u16>(),
+    ) {
         let mut bytes = bytes;
         let before = mss(&bytes);
         if clamp_mss(&mut bytes, max) {
