@@ -1,6 +1,9 @@
 /* Symbols for DPDK's static inlines. No logic: each function is one call. */
 #include "shim.h"
 
+#include <dlfcn.h>
+#include <stdarg.h>
+
 uint16_t weir_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count)
 {
 	return rte_eth_rx_burst(port, queue, frames, count);
@@ -72,4 +75,20 @@ void weir_conf_rss(struct rte_eth_conf *conf, uint8_t *key, uint8_t key_len, uin
 	conf->rx_adv_conf.rss_conf.rss_key = key;
 	conf->rx_adv_conf.rss_conf.rss_key_len = key_len;
 	conf->rx_adv_conf.rss_conf.rss_hf = hash_fields;
+}
+
+/* Both libraries number their levels alike: 0 is a warning, more is chatter. */
+static int library_print(int level, const char *format, va_list arguments)
+{
+	return level > 0 ? 0 : rte_vlog(RTE_LOG_WARNING, RTE_LOGTYPE_EAL, format, arguments);
+}
+
+void weir_library_log(const char *library, const char *setter)
+{
+	typedef int (*printer)(int level, const char *format, va_list arguments);
+	void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+	printer (*set)(printer) = handle ? (printer(*)(printer))dlsym(handle, setter) : NULL;
+
+	if (set)
+		set(library_print);
 }

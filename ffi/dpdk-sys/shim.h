@@ -44,6 +44,12 @@ int weir_errno(void);
 int weir_link(uint16_t port, uint32_t *speed_mbps, int *up);
 
 /*
+ * Sends what libbpf or libxdp would print into DPDK's log. `library` is the name it was loaded
+ * by, `setter` its function that takes a printer. Nothing happens if it is not loaded.
+ */
+void weir_library_log(const char *library, const char *setter);
+
+/*
  * Where the fields of `struct rte_mbuf` are. The struct's anonymous nesting differs between
  * releases, so Rust treats it as opaque and reads fields at these offsets.
  */

@@ -120,6 +120,7 @@ impl Eal {
             return Err(init_error(errno, &log::take()));
         }
         log::take();
+        log::capture_libraries();
         remove_runtime_dir();
         Ok(Self {
             memory,

@@ -47,6 +47,20 @@ pub(crate) fn capture() {
     unsafe { sys::rte_openlog_stream(stream) };
 }
 
+/// Sends what the af_xdp driver's libraries would print on the terminal here too. The drivers must
+/// have been loaded.
+pub(crate) fn capture_libraries() {
+    for (library, setter) in [
+        (c"libbpf.so.1", c"libbpf_set_print"),
+        (c"libbpf.so.0", c"libbpf_set_print"),
+        (c"libxdp.so.1", c"libxdp_set_print"),
+    ] {
+        // SAFETY: both strings are NUL-terminated; a library that is not loaded is left alone, and
+        // those that are have had this function with this type since their first release.
+        unsafe { sys::weir_library_log(library.as_ptr(), setter.as_ptr()) };
+    }
+}
+
 /// Takes what was logged since the last call.
 pub(crate) fn take() -> String {
     let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);

@@ -134,6 +134,13 @@ impl Mempool {
         unsafe { sys::rte_mempool_in_use_count(self.as_ptr()) as usize }
     }
 
+    /// Frames that are in the pool or its caches. As exact as [`in_use`](Self::in_use).
+    #[must_use]
+    pub fn available(&self) -> usize {
+        // SAFETY: as in `in_use`.
+        unsafe { sys::rte_mempool_avail_count(self.as_ptr()) as usize }
+    }
+
     /// An empty frame with [`HEADROOM`] before its data, or `None` if the pool is empty.
     #[inline]
     #[must_use]

@@ -88,6 +88,7 @@ impl Port {
         // SAFETY: the port exists; both numbers are ours to write.
         let result = unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, rx_room, tx_room) };
         check(&name, "choosing descriptors", result)?;
+        check_pool(&name, &driver, &plan.report, pool)?;
         set_up_queues(id, &name, &plan.report, pool)?;
         set_identity(id, config, &mut plan.report.shortfalls);
 
@@ -329,6 +330,37 @@ fn sends_chains(driver: &str, info: &sys::rte_eth_dev_info) -> bool {
         "net_memif",
     ];
     info.tx_offload_capa & sys::WEIR_TX_OFFLOAD_MULTI_SEGS != 0 || SILENT.contains(&driver)
+}
+
+/// Drivers fill their receive rings at once, and say little about a pool that is too small.
+fn check_pool(
+    device: &str,
+    driver: &str,
+    report: &PortReport,
+    pool: Mempool,
+) -> Result<(), PortError> {
+    /// Frames that af_xdp keeps in each queue's fill ring, whatever the descriptors.
+    const XDP_FILL: u16 = 2048;
+    let per_queue = match driver {
+        "net_af_xdp" => report.rx_descriptors.max(XDP_FILL),
+        // These take a frame from the pool when one arrives.
+        "net_null" | "net_pcap" | "net_ring" | "net_af_packet" | "net_memif" => 0,
+        _ => report.rx_descriptors,
+    };
+    let needed = usize::from(per_queue) * usize::from(report.rx_queues);
+    let free = pool.available();
+    if free >= needed {
+        return Ok(());
+    }
+    let step = "filling the receive queues";
+    let reason =
+        format!("{free} mbufs are free, {needed} are needed; fix: raise `mbufs` in `runtime`");
+    Err(PortError {
+        device: device.to_owned(),
+        step,
+        reason,
+        log: String::new(),
+    })
 }
 
 fn set_up_queues(id: u16, name: &str, report: &PortReport, pool: Mempool) -> Result<(), PortError> {

@@ -5,10 +5,10 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use weir_dpdk::{Eal, EalConfig, Hugepages, Mempool, MempoolConfig};
 
-/// Frames in the pool that a test makes for itself.
-pub(crate) const POOL_COUNT: u32 = 1023;
+/// Frames in the pool that a test makes for itself: af_xdp keeps 2048 per receive queue.
+pub(crate) const POOL_COUNT: u32 = 8191;
 
-/// Small, so that short frames take several segments.
+/// Octets per segment of these pools.
 pub(crate) const DATA_ROOM: u16 = 2048;
 
 static EAL: LazyLock<Mutex<Eal>> = LazyLock::new(|| {
