@@ -114,7 +114,7 @@ ALL = [
          "nat-tcp": ["TCP data offset 1", "TCP data offset beyond the packet"],
          "udp": [s for s in _SHORT_UDP if s != "NAT: header cut to 4 octets"]}, nothing),
     Difference(
-        "udp-zero-checksum", "D18", "an IPv4 UDP checksum of 0 stays 0 under NAT; IPVS computes one",
+        "udp-zero-checksum", "D18", "an IPv4 UDP checksum of 0 stays 0 under NAT; IPVS makes one",
         {"udp": ["NAT: checksum 0", "NAT: answer with checksum 0"]}, keeps_udp_zero),
     Difference(
         "udp6-zero-checksum", "D19", "IPv6 UDP without a checksum is dropped",
@@ -124,7 +124,7 @@ ALL = [
         "routing-header-0", "D6", "RFC 5095: routing header type 0 is dropped",
         {"v6-dr": ["routing header type 0"]}, nothing),
     Difference(
-        "no-flow-from-odd-flags", "D12", "SYN with FIN and port 0 start no flow; IPVS schedules them",
+        "no-flow-from-odd-flags", "D12", "SYN+FIN and port 0 start no flow; IPVS schedules them",
         {"edge-flags": ["flags SF", "flags SFA", "source port 0", "source port 0, ACK",
                         "destination port 0"]}, nothing,
         {"edge-flags": ["flows", "servers"]}, without_odd_flows),
@@ -132,23 +132,23 @@ ALL = [
         "martian-class-e", "D11", "240.0.0.0/4 is no source of a client",
         {"edge-sources": ["from class E"]}, nothing),
     Difference(
-        "unknown-protocol", "D15", "an unserved protocol to a VIP is dropped and counted; the Linux "
-        "host answers protocol unreachable",
+        "unknown-protocol", "D15", "an unserved protocol to a VIP is dropped and counted; the "
+        "Linux host answers protocol unreachable",
         {"edge-unserved": ["unknown protocol", "IP in IP"], "tun-ipip": ["IPIP to the VIP"],
          "edge-unserved-v6": ["unknown protocol"]}, nothing),
     Difference(
         "quoted-checksum", "D34", "NAT of an ICMP error brings the L4 checksum in the quote along; "
         "IPVS leaves it stale",
-        {"nat-icmp": ["client side: quoting a whole segment", "server side: quoting a whole segment",
-                      "client side: quoting a whole header", "server side: quoting a whole header"],
+        {"nat-icmp": ["%s side: quoting a whole %s" % (side, what)
+                      for side in ("client", "server") for what in ("segment", "header")],
          "udp-icmp": ["NAT, client side: port unreachable", "NAT, client side: frag needed",
                       "NAT, server side: port unreachable"],
          "v6-icmp": ["NAT: packet too big", "NAT: port unreachable", "NAT: no route",
                      "NAT: time exceeded", "NAT: parameter problem", "NAT: quoting the header"]},
         with_quoted_sum),
     Difference(
-        "nat6-server-errors", "D34", "ICMPv6 errors of NAT servers reach the client; IPVS drops them "
-        "unless the NIC verified their checksum, because its own check omits the pseudo-header",
+        "nat6-server-errors", "D34", "ICMPv6 errors of NAT servers reach the client; IPVS drops "
+        "them unless the NIC verified their checksum: its own check omits the pseudo-header",
         {"v6-icmp": ["server side: " + what for what in
                      ("packet too big", "port unreachable", "no route", "time exceeded",
                       "parameter problem", "from a router")]}, passed_by_nat6),
@@ -157,8 +157,8 @@ ALL = [
         {"dr-icmp": ["frag needed with MTU 60"],
          "v6-icmp": ["DR: MTU below 1280", "NAT: MTU below 1280"]}, nothing),
     Difference(
-        "close-wait", "D58", "a download goes on after the client's FIN for as long as a FIN timeout "
-        "(120 s); IPVS forgets it after 60 s of silence",
+        "close-wait", "D58", "a download goes on after the client's FIN for as long as a FIN "
+        "timeout (120 s); IPVS forgets it after 60 s of silence",
         tables={n: ["flows"] for n in ("nat-tcp", "v6-nat", "edge-reuse", "lc-active")},
         expect_rows=close_wait_as_fin),
     Difference(

@@ -182,7 +182,8 @@ def main():
         fresh = record(known[name])
         if args.verify:
             lines = differing(load(name), json.loads(S.dump(fresh)))
-            print("%-16s %s" % (name, "differs" if lines else "equal"), *lines, sep="\n", flush=True)
+            print("%-16s %s" % (name, "differs" if lines else "equal"))
+            print(*lines, sep="\n", end="\n" if lines else "", flush=True)
             bad += bool(lines)
         else:
             with open(golden_path(name), "w") as f:

@@ -15,7 +15,8 @@ def show(sc, brief):
     print("%s: %s" % (sc["name"], sc["about"]))
     for svc in sc["services"]:
         print("  %(protocol)s %(address)s port %(port)s %(mode)s %(scheduler)s: " % svc
-              + ", ".join("%(address)s port %(port)s weight %(weight)s" % s for s in svc["servers"]))
+              + ", ".join("%(address)s port %(port)s weight %(weight)s" % s
+                          for s in svc["servers"]))
     for step in sc["steps"]:
         if "send" in step and brief:
             sent = bytes.fromhex(step["send"])
