@@ -18,7 +18,7 @@ use super::entry::{FlowEntry, FlowState, ReturnPath};
 use super::key::{FlowHash, FlowKey, HashKey};
 use super::tcp::{Seen, TcpEvent, Timeouts};
 use crate::id::{ServerId, ServiceId};
-use crate::time::{Ticks, Time};
+use crate::time::{Tick, Ticks, Time};
 
 /// The end of the free list.
 const NIL: u32 = u32::MAX;
@@ -157,7 +157,7 @@ pub struct FlowTable<A: Address> {
     len: u32,
     half_open: u32,
     /// Where the next expiry step begins.
-    sweep: u32,
+    sweep_at: u32,
 }
 
 impl<A: Address> FlowTable<A> {
@@ -186,7 +186,7 @@ impl<A: Address> FlowTable<A> {
             fresh: 0,
             len: 0,
             half_open: 0,
-            sweep: 0,
+            sweep_at: 0,
         }
     }
 
@@ -289,20 +289,28 @@ impl<A: Address> FlowTable<A> {
         budget: usize,
         ended: &mut impl FnMut(&FlowEntry<A>),
     ) -> ExpireStep {
-        let now = now.tick();
+        self.sweep(now.tick(), budget, ended)
+    }
+
+    fn sweep(
+        &mut self,
+        now: Tick,
+        budget: usize,
+        ended: &mut impl FnMut(&FlowEntry<A>),
+    ) -> ExpireStep {
         let mut step = ExpireStep::default();
         while step.visited < budget.min(self.fresh as usize) {
-            if self.sweep >= self.fresh {
-                self.sweep = 0;
+            if self.sweep_at >= self.fresh {
+                self.sweep_at = 0;
             }
-            let (index, entry) = (self.sweep, &self.entries[self.sweep as usize]);
+            let (index, entry) = (self.sweep_at, &self.entries[self.sweep_at as usize]);
             if entry.used && entry.is_expired(now) {
                 let entry = *entry;
                 self.release(index, &entry);
                 ended(&entry);
                 step.expired += 1;
             }
-            self.sweep += 1;
+            self.sweep_at += 1;
             step.visited += 1;
         }
         step

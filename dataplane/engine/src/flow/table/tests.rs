@@ -10,7 +10,6 @@ use weir_wire::addr::Protocol;
 use super::*;
 use crate::flow::InsertError;
 use crate::flow::tcp::TcpState;
-use crate::time::Tick;
 
 type V4 = FlowTable<Ipv4Addr>;
 
