@@ -195,12 +195,12 @@ pub enum Report {
 
 /// Whether an error may be sent about a packet at all (RFC 1122 §3.2.2, RFC 4443 §2.4 e, D39).
 ///
-/// Never about later fragments, packets from or to multicast or martian addresses, and ICMP other
-/// than echo. Frames to a broadcast or multicast MAC are the caller's to exclude.
+/// Never about later fragments, packets from martian addresses (multicast among them) or to
+/// multicast, and ICMP other than echo. Frames to a broadcast or multicast MAC are the caller's to
+/// exclude.
 pub fn is_reportable<A: Address>(frame: &[u8], parsed: &Parsed<A>) -> bool {
     if matches!(parsed.fragment, Fragment::Later { .. })
         || parsed.src.is_martian_source()
-        || parsed.src.is_multicast()
         || parsed.dst.is_multicast()
     {
         return false;

@@ -105,7 +105,8 @@ fn d6_d32_a_quoted_chain_is_walked_and_first_fragments_name_their_flow() {
         udp(99),
     ];
     let mut packet = ipv6(0, &chain.concat());
-    // The router quotes the beginning of a full-size fragment.
+    // The router quotes the beginning of a full-size fragment, cut anywhere.
+    packet.extend([0x5a; 5]);
     packet[4..6].copy_from_slice(&1224u16.to_be_bytes());
     let quoted = parse6(&packet).unwrap();
     assert_eq!((quoted.sport, quoted.dport), (L4Port(40001), L4Port(53)));
