@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use weir_dpdk::{
     Burst, ChecksumOffload, Eal, EalConfig, Hugepages, Mempool, MempoolConfig, Port, PortConfig,
     RxQueue, Tsc, TxQueue, spawn_pinned,
@@ -66,6 +67,19 @@ struct Done {
     received: u64,
     sent: u64,
     nanos: u64,
+    /// What the worker's thread used of them; less where the machine is shared.
+    cpu_nanos: u64,
+}
+
+/// One load, one rotation, one store: the 12 octets are rotated by 6, the next 4 stay.
+#[inline(always)]
+fn swap_macs(frame: &mut [u8]) {
+    const ADDRESSES: u128 = (1 << 96) - 1;
+    if let Some(start) = frame.first_chunk_mut::<16>() {
+        let all = u128::from_le_bytes(*start);
+        let (addresses, rest) = (all & ADDRESSES, all & !ADDRESSES);
+        *start = (rest | addresses >> 48 | (addresses << 48) & ADDRESSES).to_le_bytes();
+    }
 }
 
 fn forward(
@@ -81,18 +95,18 @@ fn forward(
     while !stop.load(Ordering::Relaxed) {
         received += rx.receive_up_to(&mut burst, burst_len) as u64;
         for frame in burst.iter_mut() {
-            if let Some((addresses, _)) = frame.data_mut().split_first_chunk_mut::<12>() {
-                let (destination, source) = addresses.split_at_mut(6);
-                destination.swap_with_slice(source);
-            }
+            swap_macs(frame.data_mut());
         }
         sent += tx.send(&mut burst) as u64;
         burst.clear();
     }
+    let cpu = clock_gettime(ClockId::ThreadCPUTime);
+    let cpu_nanos = cpu.tv_sec.cast_unsigned() * 1_000_000_000 + cpu.tv_nsec.cast_unsigned();
     Done {
         received,
         sent,
         nanos: tsc.nanos() - start,
+        cpu_nanos,
     }
 }
 
@@ -146,6 +160,10 @@ fn run() -> Result<(), Failure> {
     println!("sent {}", done.sent);
     println!("seconds {:.3}", done.nanos as f64 / 1e9);
     println!("mpps {:.2}", done.sent as f64 * 1e3 / done.nanos as f64);
+    println!(
+        "mpps_cpu {:.2}",
+        done.sent as f64 * 1e3 / done.cpu_nanos as f64
+    );
     Ok(())
 }
 
