@@ -1,0 +1,77 @@
+//! What a worker tells about itself, readable from any thread.
+
+use std::sync::Arc;
+
+use weir_engine::counters::{Counter, WorkerCounters};
+
+/// Upper bounds (inclusive) of the burst-size histogram.
+pub const BURST_BUCKETS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// Counters of the packet path and the health of the loop itself.
+#[derive(Debug)]
+pub struct WorkerStats {
+    /// Counters that the engine and the worker share.
+    pub counters: Arc<WorkerCounters>,
+    /// Nanoseconds since start at the beginning of the last turn: control's view of a stall.
+    pub heartbeat: Counter,
+    /// Generation of the tables in use.
+    pub generation: Counter,
+    /// Nanoseconds spent in turns that moved frames.
+    pub busy: Counter,
+    /// Nanoseconds since the worker started.
+    pub elapsed: Counter,
+    /// Bursts by size: [`BURST_BUCKETS`].
+    pub bursts: [Counter; BURST_BUCKETS.len()],
+    /// Naps taken.
+    pub naps: Counter,
+}
+
+impl WorkerStats {
+    /// All zero.
+    pub fn new() -> Self {
+        Self {
+            counters: Arc::new(WorkerCounters::new()),
+            heartbeat: Counter::default(),
+            generation: Counter::default(),
+            busy: Counter::default(),
+            elapsed: Counter::default(),
+            bursts: core::array::from_fn(|_| Counter::default()),
+            naps: Counter::default(),
+        }
+    }
+
+    /// Counts one burst of `frames` (1 to 64).
+    #[inline]
+    pub(crate) fn count_burst(&self, frames: usize) {
+        let bucket = frames.next_power_of_two().trailing_zeros() as usize;
+        if let Some(counter) = self.bursts.get(bucket) {
+            counter.add(1);
+        }
+    }
+}
+
+impl Default for WorkerStats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_lands_in_the_bucket_whose_bound_it_does_not_exceed() {
+        for frames in 1..=64_usize {
+            let stats = WorkerStats::new();
+            stats.count_burst(frames);
+            let at = stats
+                .bursts
+                .iter()
+                .position(|c| c.value() == 1)
+                .expect("counted");
+            assert!(BURST_BUCKETS[at] >= frames as u64);
+            assert!(at == 0 || BURST_BUCKETS[at - 1] < frames as u64);
+        }
+    }
+}
