@@ -102,15 +102,15 @@ def _lives(s, scheduler, port, weights, mode):
     the kernel counts it. The server is not known beforehand, so only the
     client's half is sent: the director sees no more in DR either."""
     servers = [server(r, weight=w) for r, w in zip(RIPS, weights)]
-    s.data["services"].append(service(scheduler, servers, port=port, scheduler=scheduler,
-                                      mode=mode))
+    name = "%s %s" % (scheduler, mode)
+    s.data["services"].append(service(name, servers, port=port, scheduler=scheduler, mode=mode))
     # What the client sends after its SYN, by connection number modulo 6.
     lives = (["A"], ["A", "FA"], [], ["A", "R"], ["FA"], ["A", "PA"])
     for k in range(24):
         c = Client("172.16.1.%d" % (k + 1), 41000 + k, port=port)
         for i, flags in enumerate(["S"] + lives[k % len(lives)]):
             s.wan(c.tcp(flags, **({} if flags == "S" else ACK)),
-                  "%s %s connection %d packet %d %s" % (scheduler, mode, k, i, flags))
+                  "%s connection %d packet %d %s" % (name, k, i, flags))
     s.servers()
 
 
