@@ -22,8 +22,8 @@ pub const FLOWS_SWEPT_PER_LOOP: usize = 16;
 /// is swept in a second; 1024 lines take 20 µs.
 pub const FLOWS_SWEPT_PER_IDLE_LOOP: usize = 1024;
 
-/// Entries looked at by an insert that finds the table full: 30 ns, sequential. One that has expired
-/// is taken.
+/// Entries looked at by an insert that finds the table full: 30 ns, sequential. One that has
+/// expired is taken.
 pub const FLOWS_SWEPT_WHEN_FULL: usize = 16;
 
 /// Fragmented packets that a worker tracks at a time, per address family. At 64 and 96 octets each:
@@ -45,8 +45,8 @@ pub const ANSWER_CLIENTS: usize = 4096;
 
 /// Permission for so many events per second, and for a burst of as many as one second brings.
 ///
-/// Kept as one time stamp (the virtual scheduling of ITU-T I.371, "GCRA"): each event moves it on by
-/// one interval, and an event is too early if that has run ahead of the clock by a whole burst.
+/// Kept as one time stamp (the virtual scheduling of ITU-T I.371, "GCRA"): each event moves it on
+/// by one interval, and an event is too early if that has run ahead of the clock by a whole burst.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
     rate: Rate,

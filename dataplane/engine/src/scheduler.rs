@@ -1,8 +1,8 @@
 //! Which server a new flow is given.
 //!
-//! One file per scheduler; [`SchedulerKind::choose`] is the one place where they are told apart, and
-//! where another one plugs in. Orders are IPVS's to the connection, checked against a real one. All
-//! walk the list of servers in IPVS's order: the last added first, ties to the first met.
+//! One file per scheduler; [`SchedulerKind::choose`] is the one place where they are told apart,
+//! and where another one plugs in. Orders are IPVS's to the connection, checked against a real one.
+//! All walk the list of servers in IPVS's order: the last added first, ties to the first met.
 //!
 //! Choosing changes nothing, so that `weir explain` can show what would be chosen. A [`Choice`]
 //! carries the state that follows from it; whoever makes a flow of it commits that. State is per

@@ -70,8 +70,8 @@ const TICK_SHIFT: u32 = 24;
 
 /// A stamp that wraps after 2^32 ticks = 2.28 years.
 ///
-/// Compared by wrapping distance, so stamps may lie up to 2^31 ticks = 1.14 years apart; the longest
-/// time-out is bounded by [`Ticks::MAX`], and expired entries are swept within seconds.
+/// Compared by wrapping distance, so stamps may lie up to 2^31 ticks = 1.14 years apart; the
+/// longest time-out is bounded by [`Ticks::MAX`], and expired entries are swept within seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Tick(u32);

@@ -316,8 +316,8 @@ impl<A: Address> FlowTable<A> {
         step
     }
 
-    /// Shows live flows to `f`: those among the next `budget` entries from `cursor`, which begins at
-    /// 0. Returns the next cursor, or `None` at the end. Flows that come and go meanwhile may be
+    /// Shows live flows to `f`: those among the next `budget` entries from `cursor`, which begins
+    /// at 0. Returns the next cursor, or `None` at the end. Flows that come and go meanwhile may be
     /// missed; none is shown twice.
     pub fn scan(
         &self,

@@ -1,9 +1,9 @@
 //! Which ports the first fragment of a packet had, and what has come of that packet since.
 //!
-//! A bounded table: sets of eight, the oldest of which makes room. Only first fragments take a place
-//! in it, so later ones cannot fill it (D28). A packet is forgotten when all of it has come, or after
-//! [`FRAGMENT_LIFE`]; nothing has to be swept. Packets whose parts overlap are hostile, whoever sent
-//! them (teardrop; RFC 1858, RFC 5722): the rest of such a packet is refused.
+//! A bounded table: sets of eight, the oldest of which makes room. Only first fragments take a
+//! place in it, so later ones cannot fill it (D28). A packet is forgotten when all of it has come,
+//! or after [`FRAGMENT_LIFE`]; nothing has to be swept. Packets whose parts overlap are hostile,
+//! whoever sent them (teardrop; RFC 1858, RFC 5722): the rest of such a packet is refused.
 //!
 //! Later fragments that come before their first are not kept here; the caller may hold them and ask
 //! again. Tiny first fragments are refused by the parser.
@@ -61,7 +61,8 @@ pub struct FragmentData {
     pub last: bool,
 }
 
-/// A fragment that must be dropped: it repeats or overlaps another, or its packet was hostile before.
+/// A fragment that must be dropped: it repeats or overlaps another, or its packet was hostile
+/// before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap;
 
@@ -75,7 +76,7 @@ const REUSE: Ticks = Ticks::from_duration(core::time::Duration::from_secs(1));
 const LIFE: Ticks = Ticks::from_duration(FRAGMENT_LIFE);
 
 /// The fragmented packets that a worker knows of, of one address family.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FragmentTable<A: Address> {
     packets: Box<[Packet<A>]>,
     set_count: u32,

@@ -2,12 +2,13 @@
 //!
 //! IPVS keeps a pointer into its list. Here the list is replaced under the state now and then, so
 //! the state names the server whose turn was last, and where it stood. `rr` goes on after that
-//! server, or where it stood if it is gone. `wrr` begins anew at the head when the list has changed,
-//! and keeps its level, both as IPVS does.
+//! server, or where it stood if it is gone. `wrr` begins anew at the head when the list has
+//! changed, and keeps its level, both as IPVS does.
 //!
-//! `wrr` walks levels from the highest weight down, in steps of the greatest common divisor; on each
-//! level those take a turn whose weight reaches it: weights 3 and 1 give A, A, A B, not A A A B. The
-//! first level is the lowest, because IPVS's is: it is set when the first server is added, alone.
+//! `wrr` walks levels from the highest weight down, in steps of the greatest common divisor; on
+//! each level those take a turn whose weight reaches it: weights 3 and 1 give A, A, A B, not A A A
+//! B. The first level is the lowest, because IPVS's is: it is set when the first server is added,
+//! alone.
 
 use core::hash::Hasher;
 

@@ -1,11 +1,11 @@
 //! Putting a flow into the table: bounded, and never at the expense of an established flow.
 //!
-//! A key goes to its home bucket, else to its other bucket, else some key of either moves to its own
-//! other bucket if that has room. One move is all: at the load that
+//! A key goes to its home bucket, else to its other bucket, else some key of either moves to its
+//! own other bucket if that has room. One move is all: at the load that
 //! [`FlowMemory::required`](super::FlowMemory::required) sizes for, it is enough up to the last
 //! entry, and its worst case is known. When entries or slots have run out, an expired flow is
-//! replaced, else the oldest half-open one of the home bucket (D60); else the insert is refused, and
-//! the pipeline forwards without state.
+//! replaced, else the oldest half-open one of the home bucket (D60); else the insert is refused,
+//! and the pipeline forwards without state.
 
 use weir_prefetch::prefetch_index;
 use weir_wire::addr::Address;
@@ -111,8 +111,8 @@ impl<A: Address> FlowTable<A> {
     /// Ends a flow for its entry: one that has expired, if the sweep finds one within a few steps,
     /// else one that is half open, from the bucket of the new flow.
     ///
-    /// Sweeping costs a tenth of looking at the flows of a bucket, which lie scattered. A flood that
-    /// meets none but established flows pays no more than that.
+    /// Sweeping costs a tenth of looking at the flows of a bucket, which lie scattered. A flood
+    /// that meets none but established flows pays no more than that.
     fn make_entry(
         &mut self,
         home: u32,
