@@ -53,14 +53,13 @@ impl Decoder<'_, '_> {
             return None;
         };
         let mut fields = Fields {
-            section,
             span: node.span,
-            given: Vec::new(),
+            ..Fields::empty(section)
         };
         for entry in entries {
             match section.key(&entry.key) {
                 Some(key) => fields.given.push(self.entry(entry, key)),
-                None => self.unknown_key(entry, section),
+                None => fields.misspelt.extend(self.unknown_key(entry, section)),
             }
         }
         for key in section
@@ -68,8 +67,8 @@ impl Decoder<'_, '_> {
             .iter()
             .filter(|key| matches!(key.need, Need::Required))
         {
-            if !entries.iter().any(|entry| entry.key == key.name) {
-                let message = format!("this {} has no `{}`", section.noun, key.name);
+            if !fields.is_given(key.name) && !fields.is_misspelt(key.name) {
+                let message = format!("{} needs `{}`", section.noun, key.name);
                 self.sink
                     .error(node.span, message)
                     .help(format!("add `{}: {}`", key.name, key.example));
@@ -307,9 +306,10 @@ impl Decoder<'_, '_> {
         if typed != "text" {
             let found = self.mismatch(node, word.what);
             found.label(format!("allowed: {}", word.allowed));
-            if read.is_ok() {
-                found.help(format!("put it in quotes: \"{text}\""));
-            }
+            match read {
+                Ok(_) => found.help(format!("put it in quotes: \"{text}\"")),
+                Err(remedy) => found.help(remedy),
+            };
             return None;
         }
         read.map_err(|remedy| {
@@ -342,28 +342,30 @@ impl Decoder<'_, '_> {
         }
     }
 
-    fn unknown_key(&mut self, entry: &Entry, section: &'static Section) {
-        let names = || section.keys.iter().map(|key| key.name);
-        let message = format!("unknown key {} in {}", quoted(&entry.key), section.noun);
-        let found = self.sink.error(entry.key_span, message);
-        let near = nearest(&entry.key, names());
+    /// Reports an unknown key; returns the key that was probably meant.
+    fn unknown_key(&mut self, entry: &Entry, section: &'static Section) -> Option<&'static str> {
+        let now = section
+            .keys
+            .iter()
+            .filter(|key| matches!(key.when, When::Now));
+        let now: Vec<_> = now.map(|key| key.name).collect();
+        let near = nearest(&entry.key, section.keys.iter().map(|key| key.name));
         let elsewhere = SECTIONS
             .iter()
             .find(|other| other.key(&entry.key).is_some());
-        match (near, elsewhere) {
-            (_, Some(other)) => {
+        let message = format!("unknown key {} in {}", quoted(&entry.key), section.noun);
+        let found = self.sink.error(entry.key_span, message);
+        match (elsewhere, near) {
+            (Some(other), _) => {
                 found.label(format!("`{}` is a key of {}", entry.key, other.noun));
             }
-            (Some(near), None) => {
+            (None, Some(near)) => {
                 found.label(format!("did you mean `{near}`?"));
             }
             (None, None) => {}
         }
-        found.help(format!(
-            "keys of {}: {}",
-            section.noun,
-            names().collect::<Vec<_>>().join(", ")
-        ));
+        found.help(format!("keys of {}: {}", section.noun, now.join(", ")));
+        near
     }
 
     /// Reports what is wrong with the value of the key at hand.

@@ -253,7 +253,7 @@ impl Kind {
             }
             Self::Section(section) => format!("a mapping: the keys of {}", section.noun),
             Self::Named { of, max } => {
-                format!("a mapping from at most {max} names to {}s", of.noun)
+                format!("a mapping from at most {max} names, each to {}", of.noun)
             }
             Self::Opaque => "nothing yet".into(),
         }

@@ -13,7 +13,6 @@ mod reload;
 mod resolve;
 mod schema;
 mod tables;
-mod tables_services;
 mod tree;
 mod types;
 mod units;

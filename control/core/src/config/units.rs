@@ -162,6 +162,7 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, Remedy> {
 pub(super) fn socket(text: &str) -> Result<SocketAddr, Remedy> {
     text.parse().map_err(|_| match text {
         _ if text.starts_with(':') => format!("name the address: `127.0.0.1{text}`"),
+        _ if int(text).is_ok() => format!("name the address: `127.0.0.1:{text}`"),
         _ if text.parse::<IpAddr>().is_ok_and(|a| a.is_ipv4()) => {
             format!("add a port: `{text}:9090`")
         }

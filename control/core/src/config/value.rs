@@ -55,6 +55,8 @@ pub(super) struct Fields {
     pub section: &'static Section,
     pub span: Span,
     pub given: Vec<Given>,
+    /// Keys that unknown ones are taken for: their absence has been explained.
+    pub misspelt: Vec<&'static str>,
 }
 
 /// A key that the file gives.
@@ -83,6 +85,7 @@ impl Fields {
             section,
             span: Span::default(),
             given: Vec::new(),
+            misspelt: Vec::new(),
         }
     }
 
@@ -94,6 +97,11 @@ impl Fields {
     /// Whether the file gives the key, rightly or wrongly.
     pub(super) fn is_given(&self, name: &str) -> bool {
         self.find(name).is_some()
+    }
+
+    /// Whether an unknown key was taken for this one.
+    pub(super) fn is_misspelt(&self, name: &str) -> bool {
+        self.misspelt.contains(&name)
     }
 
     /// Whether the key's value was wrong, so that nothing should be concluded from it.

@@ -119,9 +119,10 @@ impl Taken {
     }
 }
 
-/// Reports a name that nothing has, with the nearest that something has.
+/// Reports that `key` names a `what` that does not exist, with the nearest that does.
 fn dangling<'a>(
     key: &str,
+    what: &str,
     name: &str,
     known: impl Iterator<Item = &'a str> + Clone,
     span: Span,
@@ -129,7 +130,7 @@ fn dangling<'a>(
 ) {
     let near = nearest(name, known.clone());
     let names: Vec<_> = known.take(8).collect();
-    let found = sink.error(span, format!("{key}: there is no {key} {}", quoted(name)));
+    let found = sink.error(span, format!("{key}: there is no {what} {}", quoted(name)));
     match near {
         Some(near) => found.label(format!("did you mean `{near}`?")),
         None if names.is_empty() => found.label("none is defined"),

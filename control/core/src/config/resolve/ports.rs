@@ -69,14 +69,10 @@ pub(super) fn read(root: &Fields, sink: &mut Sink<'_>) -> Ports {
     let mut right = Vec::new();
     let mut complete = !sections.is_empty();
     for (fields, device) in sections.iter().zip(devices) {
-        complete &= !fields.is_bad("addresses");
-        match device.and_then(|device| port(fields, device, sink)) {
-            Some(port) => {
-                claim(&port, fields, &mut taken, sink);
-                right.push(port);
-            }
-            None => complete = false,
-        }
+        complete &= !fields.is_bad("addresses") && !fields.is_misspelt("addresses");
+        let port = port(fields, device, sink);
+        claim(&port, fields, &mut taken, sink);
+        right.push(port);
     }
     refuse_own_interfaces(&right, &sections, sink);
     Ports {
@@ -86,10 +82,15 @@ pub(super) fn read(root: &Fields, sink: &mut Sink<'_>) -> Ports {
     }
 }
 
-fn port(fields: &Fields, device: Device, sink: &mut Sink<'_>) -> Option<Port> {
+/// A port; one without name or device has been reported, and is judged by the rest it says.
+fn port(fields: &Fields, device: Option<Device>, sink: &mut Sink<'_>) -> Port {
+    let nothing = || Device::Virtual {
+        name: String::new(),
+        args: String::new(),
+    };
     let port = Port {
-        name: fields.read("name")?,
-        device,
+        name: fields.read("name").unwrap_or_default(),
+        device: device.unwrap_or_else(nothing),
         addresses: fields.read::<Vec<Prefix>>("addresses").unwrap_or_default(),
         gateway: fields.read::<Vec<IpAddr>>("gateway").unwrap_or_default(),
         mtu: fields.get("mtu"),
@@ -105,11 +106,11 @@ fn port(fields: &Fields, device: Device, sink: &mut Sink<'_>) -> Option<Port> {
         sink.error(fields.span_of("mtu"), message)
             .label(format!("at least {MTU_V6_MIN}"));
     }
-    if !fields.is_bad("addresses") {
+    if !fields.is_bad("addresses") && !fields.is_misspelt("addresses") {
         gateways(&port, fields, sink);
         neighbours_on_link(&port, fields, sink);
     }
-    Some(port)
+    port
 }
 
 fn neighbours(fields: &Fields) -> Vec<Neighbour> {
@@ -200,9 +201,11 @@ struct Claims {
 }
 
 fn claim(port: &Port, fields: &Fields, taken: &mut Claims, sink: &mut Sink<'_>) {
-    taken
-        .names
-        .claim("name", port.name.clone(), "", fields.span_of("name"), sink);
+    if !port.name.is_empty() {
+        taken
+            .names
+            .claim("name", port.name.clone(), "", fields.span_of("name"), sink);
+    }
     for item in fields.items("addresses") {
         if let Value::Prefix(prefix) = item.value {
             let address = prefix.address.to_string();
@@ -210,6 +213,9 @@ fn claim(port: &Port, fields: &Fields, taken: &mut Claims, sink: &mut Sink<'_>) 
                 .addresses
                 .claim("addresses", address, &port.name, item.span, sink);
         }
+    }
+    if port.device.name().is_empty() {
+        return;
     }
     let span = fields.span_of("device");
     let fresh = || (port.device.args().to_owned(), Taken::default());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::diagnostic::{Sink, quoted};
-use super::super::tables_services::TIMEOUTS;
+use super::super::tables::TIMEOUTS;
 use super::super::tree::Span;
 use super::super::types::{
     Encapsulation, HealthCheck, L4Port, Mode, OnServerGone, PortSpec, Protocol, Scheduler, Server,
@@ -74,14 +74,15 @@ fn service(
         on_links: ports,
     };
     let servers = servers(&sections, &around, sink);
-    if sections.is_empty() && !fields.is_bad("servers") {
+    if sections.is_empty() && !fields.is_bad("servers") && !fields.is_misspelt("servers") {
         sink.warning(
             fields.span,
             "this service has no servers: its clients are refused",
         );
     }
     let service = Service {
-        name: fields.read("name")?,
+        // Without a name the file is refused; its ports are claimed all the same.
+        name: fields.read("name").unwrap_or_default(),
         address: address?,
         ports: port_spec?,
         protocol: match fields.get("protocol") {
@@ -141,6 +142,7 @@ fn health(fields: &Fields, checks: &Checks, sink: &mut Sink<'_>) -> Option<Arc<H
     let name: String = fields.read("health")?;
     if !checks.names().any(|known| known == name) {
         dangling(
+            "health",
             "health check",
             &name,
             checks.names(),
@@ -174,6 +176,9 @@ fn port_spec(fields: &Fields, sink: &mut Sink<'_>) -> Option<PortSpec> {
     if one && many {
         sink.error(fields.span_of("ports"), "ports: given besides `port`")
             .label("keep one of them");
+        return None;
+    }
+    if !one && !many && (fields.is_misspelt("port") || fields.is_misspelt("ports")) {
         return None;
     }
     if !one && !many {

@@ -136,6 +136,7 @@ fn placed(
     if !ports.names().any(|port| port == instance.port) {
         dangling(
             "port",
+            "port",
             &instance.port,
             ports.names(),
             fields.span_of("port"),

@@ -1,7 +1,7 @@
 //! Every key of services and servers: what it takes, its default, what it means.
 
-use super::keys::{Key, Kind, Section, later, now};
-use super::tables::{ADDRESS, CHECKSUMS, L4_PORT, NAME};
+use super::super::keys::{Key, Kind, Section, later, now};
+use super::words::{ADDRESS, L4_PORT, NAME};
 
 const MODES: Kind = Kind::Choice(&[now("dr"), now("nat"), now("tunnel"), later("fullnat")]);
 
@@ -25,7 +25,7 @@ const SCHEDULERS: Kind = Kind::Choice(&[
 
 static PORT_OR_RANGE: Kind = Kind::Span { min: 0, max: 65535 };
 
-pub(super) static SERVICE: Section = Section {
+pub(in super::super) static SERVICE: Section = Section {
     noun: "a service",
     keys: &[
         Key::new("name", Kind::Word(&NAME), "web", "Unique name.").required(),
@@ -241,7 +241,7 @@ static SCHEDULER_FLAG: Kind = Kind::Choice(&[
     later("mh-fallback"),
 ]);
 
-pub(super) static SERVER: Section = Section {
+pub(in super::super) static SERVER: Section = Section {
     noun: "a server",
     keys: &[
         Key::new(
@@ -312,7 +312,7 @@ pub(super) static SERVER: Section = Section {
     ],
 };
 
-pub(super) static TUNNEL: Section = Section {
+pub(in super::super) static TUNNEL: Section = Section {
     noun: "tunnel",
     keys: &[
         Key::new(
@@ -325,7 +325,7 @@ pub(super) static TUNNEL: Section = Section {
         Key::new("port", L4_PORT, "6080", "UDP port of gue.").later(),
         Key::new(
             "checksum",
-            Kind::Choice(CHECKSUMS),
+            Kind::Choice(&[now("none"), later("csum"), later("remcsum")]),
             "none",
             "Checksums of gre and gue.",
         )
@@ -339,7 +339,7 @@ const TIMEOUT: Kind = Kind::Duration {
     max: 604_800_000,
 };
 
-pub(super) static TIMEOUTS: Section = Section {
+pub(in super::super) static TIMEOUTS: Section = Section {
     noun: "timeouts",
     keys: &[
         Key::new("established", TIMEOUT, "15m", "An established TCP flow.").default("15m"),
@@ -348,7 +348,7 @@ pub(super) static TIMEOUTS: Section = Section {
     ],
 };
 
-pub(super) static PERSISTENCE: Section = Section {
+pub(in super::super) static PERSISTENCE: Section = Section {
     noun: "persistence",
     keys: &[
         Key::new(
@@ -368,7 +368,7 @@ pub(super) static PERSISTENCE: Section = Section {
     ],
 };
 
-pub(super) static SORRY_SERVER: Section = Section {
+pub(in super::super) static SORRY_SERVER: Section = Section {
     noun: "sorry_server",
     keys: &[
         Key::new(

@@ -1,0 +1,288 @@
+//! Decoder, schema and reference come from the same tables: here is the proof.
+
+use serde_json::Value as Json;
+
+use super::super::keys::{Kind, Need, Section, When};
+use super::super::tables::{ROOT, SECTIONS};
+use super::*;
+
+#[test]
+fn every_default_example_and_sample_is_a_value_of_its_key() {
+    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+        if let Need::Default(text) = key.need {
+            assert!(
+                key.default_value().is_some(),
+                "default of {}: {text}",
+                key.name
+            );
+        }
+        if let When::Later {
+            sample: Some(sample),
+        } = key.when
+        {
+            assert!(
+                key.read_constant(sample).is_some(),
+                "sample of {}",
+                key.name
+            );
+        }
+        if key.example != "[…]" {
+            let text = format!("{}: {}", key.name, key.example);
+            let mut sink = super::super::diagnostic::Sink::new("", &text);
+            let node = super::super::tree::parse(&text, &mut sink).expect("valid YAML");
+            let super::super::tree::Content::Map(entries) = &node.content else {
+                panic!()
+            };
+            let value = super::super::decode::constant(&entries[0].value, key, &mut sink);
+            assert!(
+                value.is_some(),
+                "example of {}: {}",
+                key.name,
+                sink.into_diagnostics()
+            );
+        }
+        assert!(key.help.ends_with('.'), "{}: {}", key.name, key.help);
+    }
+}
+
+/// Sections reached from the root.
+fn reached(section: &'static Section, all: &mut Vec<&'static Section>) {
+    if all.iter().any(|known| std::ptr::eq(*known, section)) {
+        return;
+    }
+    all.push(section);
+    for key in section.keys {
+        match key.kind {
+            Kind::Section(of) | Kind::Named { of, .. } => reached(of, all),
+            Kind::List {
+                of: Kind::Section(of),
+                ..
+            } => reached(of, all),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_list_of_sections_is_complete() {
+    let mut all = Vec::new();
+    reached(&ROOT, &mut all);
+    assert_eq!(all.len(), SECTIONS.len());
+    assert!(
+        all.iter()
+            .all(|one| SECTIONS.iter().any(|known| std::ptr::eq(*known, *one)))
+    );
+}
+
+#[test]
+fn least_and_greatest_values_of_every_number_are_accepted() {
+    let base = |section: &str, key: &str, value: String| match section {
+        "a port" => Some(
+            with("net_null0", &format!("net_null0, {key}: {value}"))
+                .replace(", \"2001:db8::2/64\"", ""),
+        ),
+        "runtime" => Some(with("{control: 0}", &format!("{{{key}: {value}}}"))),
+        "a health check" => Some(with(
+            "{type: tcp}",
+            &format!("{{type: http, {key}: {value}}}"),
+        )),
+        "timeouts" => Some(with(
+            "health: up",
+            &format!("health: up\n    timeouts: {{{key}: {value}}}"),
+        )),
+        "a server" => Some(with(
+            "{name: s1",
+            &format!("{{mode: nat, name: s1, {key}: {value}"),
+        )),
+        _ => None,
+    };
+    let mut count = 0;
+    for section in SECTIONS {
+        for key in section
+            .keys
+            .iter()
+            .filter(|key| matches!(key.when, When::Now))
+        {
+            let (bounds, unit) = match key.kind {
+                Kind::Int { min, max } => ([min, max], ""),
+                Kind::Duration { min, max } => ([min, max], "ms"),
+                Kind::Size { min, max } => ([min, max], "B"),
+                _ => continue,
+            };
+            for value in bounds {
+                if let Some(text) = base(section.noun, key.name, format!("{value}{unit}")) {
+                    accept(&text);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count >= 30, "{count} values tried");
+}
+
+fn as_json(text: &str) -> Json {
+    serde_yaml::from_str::<Json>(text).expect("valid YAML")
+}
+
+/// Where `value` breaks `schema`, if anywhere: the part of draft-07 that ours uses, patterns aside.
+fn breach(schema: &Json, value: &Json, at: &str) -> Option<String> {
+    let known = [
+        "$schema",
+        "title",
+        "description",
+        "default",
+        "type",
+        "enum",
+        "anyOf",
+        "oneOf",
+        "items",
+        "properties",
+        "additionalProperties",
+        "propertyNames",
+        "required",
+        "pattern",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+        "maxProperties",
+    ];
+    let rules = schema.as_object().expect("a schema is an object");
+    assert!(
+        rules.keys().all(|rule| known.contains(&rule.as_str())),
+        "unknown rule in {at}"
+    );
+    let holds = |sub: &Json| breach(sub, value, at).is_none();
+    for (rule, wanted) in rules {
+        let number = || wanted.as_u64();
+        let list = || wanted.as_array().expect("a list").iter();
+        let ok = match rule.as_str() {
+            "type" => match wanted.as_str() {
+                Some("object") => value.is_object(),
+                Some("array") => value.is_array(),
+                Some("string") => value.is_string(),
+                Some("boolean") => value.is_boolean(),
+                Some("integer") => value.is_u64(),
+                other => panic!("type {other:?}"),
+            },
+            "enum" => list().any(|choice| choice == value),
+            "anyOf" => list().any(holds),
+            "oneOf" => list().filter(|sub| holds(sub)).count() == 1,
+            "minimum" => value.as_u64() >= number() || !value.is_u64(),
+            "maximum" => value.as_u64() <= number() || !value.is_u64(),
+            "required" => list().all(|key| value.get(key.as_str().expect("a name")).is_some()),
+            _ => true,
+        };
+        if !ok {
+            return Some(format!("{at}: {rule} {wanted}"));
+        }
+    }
+    let items = value.as_array().into_iter().flatten();
+    let items = items
+        .filter_map(|item| breach(rules.get("items")?, item, at))
+        .next();
+    items.or_else(|| {
+        value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .find_map(|(key, inner)| {
+                let at = format!("{at}.{key}");
+                match (
+                    schema["properties"].get(key),
+                    schema.get("additionalProperties"),
+                ) {
+                    (Some(property), _) => breach(property, inner, &at),
+                    (None, Some(Json::Bool(false))) => Some(format!("{at}: unknown")),
+                    (None, Some(other)) => breach(other, inner, &at),
+                    (None, None) => None,
+                }
+            })
+    })
+}
+
+#[test]
+fn the_schema_takes_sample_and_examples() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    for entry in std::fs::read_dir(examples()).expect("there are examples") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|ext| ext == "yaml") {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            assert_eq!(
+                breach(&schema, &as_json(&text), ""),
+                None,
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_it_can_see() {
+    let schema = schema();
+    assert_eq!(breach(&schema, &as_json(BASE), ""), None);
+    for (from, to) in [
+        ("port: 80", "port: 80\n    prot: 80"),
+        ("port: 80", "port: 65536"),
+        ("port: 80", "port: 80\n    ports: [80]"),
+        ("port: 80", "port: true"),
+        ("{control: 0}", "{heartbeat: 50}"),
+        ("health: up", "scheduler: sed"),
+        ("{type: tcp}", "{}"),
+        ("    port: 80\n", ""),
+        ("device: net_null0, ", ""),
+    ] {
+        assert!(
+            breach(&schema, &as_json(&with(from, to)), "").is_some(),
+            "{to}"
+        );
+    }
+}
+
+#[test]
+fn schema_and_decoder_know_the_same_keys() {
+    fn compare(section: &'static Section, json: &Json, depth: usize) {
+        let mut names: Vec<_> = section.keys.iter().map(|key| key.name).collect();
+        let properties = json["properties"].as_object().expect("an object");
+        let mut schema: Vec<_> = properties.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        schema.sort_unstable();
+        assert_eq!(names, schema);
+        assert_eq!(json["additionalProperties"], false);
+        for key in section.keys {
+            let property = &properties[key.name];
+            assert!(
+                property["description"]
+                    .as_str()
+                    .is_some_and(|text| text.len() > 4)
+            );
+            match key.kind {
+                Kind::Section(of) => compare(of, property, depth + 1),
+                Kind::Named { of, .. } => compare(of, &property["additionalProperties"], depth + 1),
+                Kind::List {
+                    of: Kind::Section(of),
+                    ..
+                } => {
+                    compare(of, &property["items"], depth + 1);
+                }
+                _ => {}
+            }
+        }
+    }
+    compare(&ROOT, &schema(), 0);
+}
+
+#[test]
+fn the_reference_in_docs_is_that_of_the_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/CONFIG.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, reference()).expect("docs/CONFIG.md can be written");
+    }
+    let text = std::fs::read_to_string(path).expect("docs/CONFIG.md; BLESS=1 writes it");
+    assert!(
+        text == reference(),
+        "docs/CONFIG.md is stale: run this test with BLESS=1"
+    );
+}
