@@ -28,7 +28,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(rx|tx)_queue_setup",
     "rte_eth_dev_(start|stop|close)",
     "rte_eth_dev_socket_id",
-    "rte_eth_dev_set_mtu",
+    "rte_eth_dev_(set|get)_mtu",
     "rte_eth_dev_default_mac_addr_set",
     "rte_eth_macaddr_get",
     "rte_eth_promiscuous_(enable|get)",

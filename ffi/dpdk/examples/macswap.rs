@@ -155,7 +155,7 @@ fn run() -> Result<(), Failure> {
     })?;
     std::thread::park_timeout(Duration::from_secs(options.seconds));
     stop.store(true, Ordering::Relaxed);
-    let done = worker.join().ok().flatten().ok_or("the worker failed")?;
+    let done = worker.join().map_err(|_| "the worker panicked")?;
     println!("received {}", done.received);
     println!("sent {}", done.sent);
     println!("seconds {:.3}", done.nanos as f64 / 1e9);

@@ -241,7 +241,7 @@ fn is_pci_address(name: &str) -> bool {
 }
 
 /// A PCI device must exist, and not be held by a kernel driver that DPDK cannot share.
-fn check_pci(address: &str) -> Result<(), AttachError> {
+pub(crate) fn check_pci(address: &str) -> Result<(), AttachError> {
     /// Drivers that DPDK works through; mlx and mana devices stay with their kernel driver.
     const USABLE: [&str; 7] = [
         "vfio-pci",

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpdk_sys as sys;
 
+use crate::device::{self, AttachError};
 use crate::hugepages::{self, Hugepages};
 use crate::{error_text, log, thread};
 
@@ -53,6 +54,9 @@ pub enum EalError {
     /// The control CPU cannot be used.
     #[error("control CPU: {0}")]
     Cpu(#[from] thread::ThreadError),
+    /// A PCI device does not exist, or the kernel's driver holds it.
+    #[error(transparent)]
+    Device(#[from] AttachError),
     /// A setting holds a NUL character.
     #[error("{0:?} is not usable as a DPDK argument")]
     Argument(String),
@@ -90,7 +94,7 @@ pub struct Eal {
 
 impl Eal {
     /// Pins the calling thread to the control CPU and starts the EAL. Once per process, also if
-    /// it fails: DPDK cannot be started a second time.
+    /// DPDK itself fails: it cannot be started a second time.
     ///
     /// # Errors
     /// See [`EalError`].
@@ -99,10 +103,19 @@ impl Eal {
 
         let memory = choose_memory(config.hugepages, needed(config), hugepages::free_octets())?;
         let arguments = arguments(config, &memory)?;
-        if STARTED.swap(true, Ordering::SeqCst) {
+        // DPDK would only say that the device cannot be used.
+        config
+            .pci
+            .iter()
+            .try_for_each(|address| device::check_pci(address))?;
+        if STARTED.load(Ordering::SeqCst) {
             return Err(EalError::AlreadyRunning);
         }
         thread::pin(config.control_cpu)?;
+        // From here on DPDK keeps what it has begun, and would refuse a second try.
+        if STARTED.swap(true, Ordering::SeqCst) {
+            return Err(EalError::AlreadyRunning);
+        }
         log::capture();
         let mut argv: Vec<_> = arguments.into_iter().map(CString::into_raw).collect();
         let argc = i32::try_from(argv.len()).unwrap_or(i32::MAX);

@@ -38,7 +38,7 @@ pub use port::{Port, PortError, Queues};
 pub use queue::{RxQueue, TxQueue};
 pub use report::{ChecksumOffload, PortConfig, PortReport, RssConfig, RssSide, Shortfall};
 pub use stats::{Link, PortStats, Xstat};
-pub use thread::{ThreadError, online_cpus, set_timer_slack, spawn_pinned};
+pub use thread::{PinnedThread, ThreadError, online_cpus, set_timer_slack, spawn_pinned};
 
 use std::ffi::CStr;
 

@@ -80,6 +80,7 @@ impl Port {
         let result =
             unsafe { sys::rte_eth_dev_configure(id, rx_queues, tx_queues, &raw const plan.conf) };
         check(&name, "configuring", result)?;
+        set_identity(id, config, &plan.conf, &mut plan.report.shortfalls);
         let report = &mut plan.report;
         let (rx_room, tx_room) = (
             &raw mut report.rx_descriptors,
@@ -90,7 +91,6 @@ impl Port {
         check(&name, "choosing descriptors", result)?;
         check_pool(&name, &driver, &plan.report, pool)?;
         set_up_queues(id, &name, &plan.report, pool)?;
-        set_identity(id, config, &mut plan.report.shortfalls);
 
         Ok(Self {
             device: Arc::new(device),
@@ -384,8 +384,29 @@ fn set_up_queues(id: u16, name: &str, report: &PortReport, pool: Mempool) -> Res
     Ok(())
 }
 
-/// Sets MAC address and MTU; refusals are reported.
-fn set_identity(id: u16, config: &PortConfig, lacks: &mut Vec<Shortfall>) {
+/// Sets MAC address and MTU, also of the netdev behind a kernel-backed port; refusals are
+/// reported. Before the queues, because af_xdp attaches its program there, and some netdevs
+/// refuse another MTU while one is attached.
+fn set_identity(
+    id: u16,
+    config: &PortConfig,
+    conf: &sys::rte_eth_conf,
+    lacks: &mut Vec<Shortfall>,
+) {
+    /// The device has nothing to set; `rte_eth_dev_configure` has noted the MTU.
+    const ENOTSUP: i32 = 95;
+    let mtu = u16::try_from(conf.rxmode.mtu).unwrap_or(u16::MAX);
+    // SAFETY: DPDK checks the port's number and the MTU.
+    let result = unsafe { sys::rte_eth_dev_set_mtu(id, mtu) };
+    if result != 0 && result != -ENOTSUP {
+        let mut given = 0;
+        // SAFETY: DPDK checks the port's number; `given` is ours to write.
+        unsafe { sys::rte_eth_dev_get_mtu(id, &raw mut given) };
+        lacks.push(Shortfall::Mtu {
+            asked: config.mtu,
+            given,
+        });
+    }
     if let Some(addr_bytes) = config.mac {
         let mut mac = sys::rte_ether_addr { addr_bytes };
         // SAFETY: DPDK checks the port's number and copies the address.

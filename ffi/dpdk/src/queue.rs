@@ -107,6 +107,9 @@ impl TxQueue {
     /// The others stay in `burst`, in order: because the device's ring is full, or, on devices
     /// that send single segments only, because a frame does not fit one. How often to try again
     /// is the caller's policy.
+    ///
+    /// An empty `burst` is worth a call now and then: drivers take back frames that the device
+    /// has sent only while they send.
     #[inline(always)]
     pub fn send(&mut self, burst: &mut Burst) -> usize {
         let sendable = if self.multi_segment {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::num::NonZeroU64;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use core_affinity::CoreId;
@@ -86,6 +86,38 @@ impl Drop for Registration {
     }
 }
 
+/// A thread that is pinned and registered.
+#[derive(Debug)]
+pub struct PinnedThread<T>(JoinHandle<Option<T>>);
+
+impl<T> PinnedThread<T> {
+    /// Waits for the thread to end.
+    ///
+    /// # Errors
+    /// What the thread panicked with.
+    ///
+    /// # Panics
+    /// Never: a thread that reported its start has a result.
+    pub fn join(self) -> std::thread::Result<T> {
+        Ok(self
+            .0
+            .join()?
+            .expect("a thread without a result never reported its start"))
+    }
+
+    /// Whether the thread has ended, so that `join` would not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// The thread, to unpark it.
+    #[must_use]
+    pub fn thread(&self) -> &Thread {
+        self.0.thread()
+    }
+}
+
 /// Starts `run` on a thread that is pinned to `cpu` and registered with DPDK, so that mempool
 /// caches work for it. Returns once the thread is pinned and registered.
 ///
@@ -95,39 +127,33 @@ pub fn spawn_pinned<T: Send + 'static>(
     cpu: usize,
     name: &str,
     run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<Option<T>>, ThreadError> {
+) -> Result<PinnedThread<T>, ThreadError> {
     let (report, outcome) = mpsc::sync_channel(1);
     let own_name = name.to_owned();
-    let body = move || {
-        let started = pin(cpu).and_then(|()| Registration::new(&own_name));
-        match started {
-            Ok(registration) => {
-                // The other side waits for exactly this.
-                let _ = report.send(Ok(()));
-                let result = run();
-                drop(registration);
-                Some(result)
-            }
-            Err(error) => {
-                let _ = report.send(Err(error));
-                None
-            }
+    let body = move || match pin(cpu).and_then(|()| Registration::new(&own_name)) {
+        Ok(_registered_until_the_end) => {
+            // The spawner waits for exactly this, or for the error below.
+            let _ = report.send(Ok(()));
+            Some(run())
+        }
+        Err(error) => {
+            let _ = report.send(Err(error));
+            None
         }
     };
     let spawn_error = |source| ThreadError::Spawn {
         name: name.to_owned(),
         source,
     };
-    let handle = std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map_err(spawn_error)?;
-    outcome.recv().unwrap_or_else(|_| {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    let handle = builder.spawn(body).map_err(spawn_error)?;
+    let ended = |_| {
         Err(spawn_error(std::io::Error::other(
             "it ended before it started",
         )))
-    })?;
-    Ok(handle)
+    };
+    outcome.recv().unwrap_or_else(ended)?;
+    Ok(PinnedThread(handle))
 }
 
 /// Sets how late the kernel may wake the calling thread from a nap. Adaptive workers want 1 µs;

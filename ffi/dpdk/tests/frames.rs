@@ -282,7 +282,7 @@ fn frames_travel_between_registered_and_other_threads_and_all_come_back() {
     for (expected, frame) in take.iter().enumerate() {
         assert_eq!(frame.note(), expected as u64);
     }
-    assert!(worker.join().expect("no panic").is_some());
+    worker.join().expect("no panic");
     assert_eq!(pool.in_use(), 0);
 }
 

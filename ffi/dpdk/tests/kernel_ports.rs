@@ -167,6 +167,35 @@ fn af_xdp_knows_its_interface_and_what_it_lacks() {
 }
 
 #[test]
+fn the_ports_mtu_reaches_the_kernel_and_a_refused_one_is_reported() {
+    in_namespace(|| {
+        veth_pair(1);
+        let pool = pool(&eal(), "mtu");
+        let configure = |device: &str, mtu: u16| {
+            let handle = eal()
+                .attach(device)
+                .unwrap_or_else(|error| panic!("{error}"));
+            let config = PortConfig {
+                mtu,
+                ..PortConfig::default()
+            };
+            Port::configure(handle, &config, pool).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let _port = configure("net_af_packet20,iface=near", 1400);
+        let out = Command::new("ip")
+            .args(["link", "show", "near"])
+            .output()
+            .expect("iproute2");
+        let link = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(link.contains("mtu 1400"), "{link}");
+        let port = configure("net_af_xdp20,iface=far", 9000);
+        let lacks = &port.report().shortfalls;
+        let refused = |lack: &Shortfall| matches!(lack, Shortfall::Mtu { asked: 9000, .. });
+        assert!(lacks.iter().any(refused), "{lacks:?}");
+    });
+}
+
+#[test]
 fn a_pool_too_small_for_the_device_is_named_with_what_it_needs() {
     in_namespace(|| {
         veth_pair(1);
