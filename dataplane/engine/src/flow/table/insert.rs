@@ -111,7 +111,7 @@ impl<A: Address> FlowTable<A> {
     /// Ends a flow for its entry: one that has expired, if the sweep finds one within a few steps,
     /// else one that is half open, from the bucket of the new flow.
     ///
-    /// Sweeping costs a tenth of looking at the flows of a bucket, which lie scattered. A flood
+    /// Sweeping costs a fraction of looking at the flows of a bucket, which lie scattered. A flood
     /// that meets none but established flows pays no more than that.
     fn make_entry(
         &mut self,
