@@ -15,3 +15,5 @@ pub mod overlay;
 pub mod ports;
 pub mod reconcile;
 pub mod responder;
+#[cfg(test)]
+mod testing;

@@ -1,4 +1,13 @@
 //! Health of servers: is each one fit for new flows?
+//!
+//! [`machine`] decides about one server, [`board`] keeps all of them and says which probe is due;
+//! neither knows a socket or a clock. [`probe`] asks one server, [`runner`] drives it all on
+//! tokio.
+
+pub mod board;
+pub mod machine;
+pub mod probe;
+pub mod runner;
 
 use std::sync::Arc;
 
@@ -16,11 +25,7 @@ pub struct Verdicts {
 impl Verdicts {
     /// Whether the server passed its checks.
     pub fn is_up(&self, service: &str, server: &str) -> bool {
-        self.up
-            .get(service)
-            .and_then(|servers| servers.get(server))
-            .copied()
-            .unwrap_or(false)
+        self.up.get(service).and_then(|servers| servers.get(server)).copied().unwrap_or(false)
     }
 
     /// Sets one server's verdict.
@@ -31,9 +36,7 @@ impl Verdicts {
 
     /// Forgets one server.
     pub fn remove(&mut self, service: &str, server: &str) {
-        let Some(servers) = self.up.get_mut(service) else {
-            return;
-        };
+        let Some(servers) = self.up.get_mut(service) else { return };
         Arc::make_mut(servers).remove(server);
         if servers.is_empty() {
             self.up.remove(service);

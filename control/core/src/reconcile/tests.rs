@@ -1,133 +1,15 @@
 //! Reconcile as a user of its result sees it.
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use weir_engine::id::{DeviceId, PortId};
+use weir_engine::id::PortId;
 use weir_engine::tables::{NatSource, NextHop, Role};
 use weir_wire::addr::{MacAddr, Protocol};
 
 use super::*;
-use crate::config::{
-    CpuId, Device, HealthCheck, Hugepages, Idle, Management, MetricsDetail, OnServerGone, Port,
-    Prefix, Probe, Runtime, Scheduler, Timeouts, Unserved, Weight, Workers,
-};
+use crate::testing::{config_with, facts, one, server, service, web};
+use crate::config::{HealthCheck, Probe, Unserved, Weight};
 use crate::overlay::{Edit, State};
-
-fn prefix(address: &str, len: u8) -> Prefix {
-    Prefix {
-        address: address.parse().unwrap(),
-        len,
-    }
-}
-
-fn port(name: &str, addresses: Vec<Prefix>, gateway: Option<&str>) -> Port {
-    Port {
-        name: name.into(),
-        device: Device::Virtual {
-            name: format!("net_null_{name}"),
-            args: String::new(),
-        },
-        addresses,
-        gateway: gateway.map(|g| g.parse().unwrap()).into_iter().collect(),
-        mtu: 1500,
-        vlan: None,
-        queues: None,
-        promiscuous: false,
-        mac: None,
-        neighbours: Vec::new(),
-    }
-}
-
-/// `wan0` 192.0.2.2/24 with a gateway and `lan0` 10.0.0.1/16, both also IPv6, and `services`.
-pub(crate) fn config_with(services: Vec<config::Service>) -> Config {
-    let wan = vec![prefix("192.0.2.2", 24), prefix("2001:db8::2", 64)];
-    let lan = vec![prefix("10.0.0.1", 16), prefix("fd00::1", 64)];
-    Config {
-        ports: vec![
-            port("wan0", wan, Some("192.0.2.1")),
-            port("lan0", lan, None),
-        ],
-        runtime: Runtime {
-            workers: Workers::Cpus(vec![CpuId(1)]),
-            control: CpuId(0),
-            flows_per_worker: 1 << 16,
-            mbufs: 1 << 14,
-            mbuf_data: 2048,
-            answers_per_second: NonZeroU32::new(1000),
-            answers_per_client: None,
-            hugepages: Hugepages::Off,
-            idle: Idle::Adaptive,
-            heartbeat: Duration::from_millis(50),
-        },
-        vrrp: Vec::new(),
-        health_checks: Vec::new(),
-        services,
-        management: Management {
-            socket: "weir.sock".into(),
-            listen: None,
-            state: "state".into(),
-            metrics_detail: MetricsDetail::Server,
-        },
-    }
-}
-
-/// Facts for [`config_with`]: a device for each port, MACs 02:…:00 and 02:…:01.
-pub(crate) fn facts() -> Vec<PortFact> {
-    (0..2u8)
-        .map(|i| PortFact {
-            device: DeviceId(u16::from(i)),
-            mac: MacAddr([2, 0, 0, 0, 0, i]),
-            mtu: 1500,
-        })
-        .collect()
-}
-
-fn service(name: &str, vip: &str, ports: PortSpec, mode: config::Mode) -> config::Service {
-    config::Service {
-        name: name.into(),
-        address: vip.parse().unwrap(),
-        ports,
-        protocol: config::Protocol::Tcp,
-        mode,
-        scheduler: Scheduler::Wlc,
-        maglev_size: 65537,
-        timeouts: Timeouts {
-            established: Duration::from_secs(900),
-            fin: Duration::from_secs(120),
-            udp: Duration::from_secs(300),
-        },
-        health: None,
-        unserved: Unserved::Answer,
-        sloppy: false,
-        on_server_gone: OnServerGone::Drop,
-        servers: Vec::new(),
-    }
-}
-
-fn server(name: &str, address: &str, mode: config::Mode) -> config::Server {
-    config::Server {
-        name: name.into(),
-        address: address.parse().unwrap(),
-        port: None,
-        weight: Weight(1),
-        state: ServerState::Ready,
-        mode,
-    }
-}
-
-fn one(port: u16) -> PortSpec {
-    PortSpec::One(config::L4Port(port))
-}
-
-/// `web` 192.0.2.10:80 in `mode` with servers 10.0.0.21 … of that mode.
-fn web(mode: config::Mode, servers: u8) -> config::Service {
-    let mut web = service("web", "192.0.2.10", one(80), mode);
-    web.servers = (1..=servers)
-        .map(|i| server(&format!("web{i}"), &format!("10.0.0.2{i}"), mode))
-        .collect();
-    web
-}
 
 struct World {
     config: Config,
