@@ -28,6 +28,9 @@ pub(crate) struct Device {
 impl Drop for Device {
     fn drop(&mut self) {
         let info = info(self.id);
+        // Kernel-backed drivers leave their netdev promiscuous otherwise.
+        // SAFETY: DPDK checks the port's number, and does nothing if it was not enabled.
+        unsafe { sys::rte_eth_promiscuous_disable(self.id) };
         // Stopping is a no-op on a device that never started. Errors leave nothing to do.
         // SAFETY: the last owner is gone, so that no queue of the port is being polled.
         unsafe { sys::rte_eth_dev_stop(self.id) };

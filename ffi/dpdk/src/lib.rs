@@ -18,6 +18,7 @@ mod hugepages;
 mod log;
 mod mbuf;
 mod mempool;
+mod plan;
 mod port;
 mod queue;
 mod report;

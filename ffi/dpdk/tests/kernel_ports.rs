@@ -196,6 +196,28 @@ fn the_ports_mtu_reaches_the_kernel_and_a_refused_one_is_reported() {
 }
 
 #[test]
+fn a_netdev_is_left_as_it_was_found() {
+    in_namespace(|| {
+        veth_pair(1);
+        let pool = pool(&eal(), "left");
+        let show = || {
+            let out = Command::new("ip")
+                .args(["link", "show", "near"])
+                .output()
+                .expect("iproute2");
+            String::from_utf8_lossy(&out.stdout).into_owned()
+        };
+        for device in ["net_af_xdp30,iface=near", "net_af_packet30,iface=near"] {
+            let before = show();
+            let opened = open(device, pool);
+            assert!(show().contains("PROMISC"), "{}", show());
+            drop(opened);
+            assert_eq!(show(), before, "{device}");
+        }
+    });
+}
+
+#[test]
 fn a_pool_too_small_for_the_device_is_named_with_what_it_needs() {
     in_namespace(|| {
         veth_pair(1);
