@@ -182,10 +182,8 @@ impl Decoder<'_, '_> {
             return None;
         }
         // A list item is a place of its own: messages name its keys from here.
-        let outer = match of {
-            Kind::Section(_) => Some(std::mem::take(&mut self.path)),
-            _ => None,
-        };
+        let is_place = matches!(of, Kind::Section(_));
+        let outer = is_place.then(|| std::mem::take(&mut self.path));
         let errors = self.sink.errors();
         let mut values = Vec::with_capacity(items.len());
         for item in items {
@@ -242,30 +240,35 @@ impl Decoder<'_, '_> {
             return None;
         };
         let typed = if *plain { plain_type(text) } else { "text" };
-        match kind {
-            Kind::Word(word) => self.word(node, text, typed, word),
-            Kind::Choice(choices) => self.choice(node, text, choices),
-            Kind::Bool => match (text.as_str(), *plain) {
-                ("true" | "True" | "TRUE", true) => Some(Value::Bool(true)),
-                ("false" | "False" | "FALSE", true) => Some(Value::Bool(false)),
-                _ => {
-                    let found = self.mismatch(node, "true or false");
-                    match text.to_lowercase().as_str() {
-                        "yes" | "on" | "y" | "1" => found.help("write `true`"),
-                        "no" | "off" | "n" | "0" => found.help("write `false`"),
-                        _ => found,
-                    };
-                    None
-                }
-            },
-            _ if !*plain && units::int(text).is_ok() => {
-                self.mismatch(node, &kind.allowed())
-                    .help("remove the quotes");
-                None
-            }
+        if let Kind::Word(word) = kind {
+            return self.word(node, text, typed, word);
+        }
+        if let Kind::Choice(choices) = kind {
+            return self.choice(node, text, choices);
+        }
+        if let Kind::Bool = kind {
+            return self.bool(node, text, *plain);
+        }
+        if !*plain && units::int(text).is_ok() {
+            self.mismatch(node, &kind.allowed())
+                .help("remove the quotes");
+            return None;
+        }
+        self.bounded(node, text, kind, number(text, kind))
+    }
+
+    fn bool(&mut self, node: &Node, text: &str, plain: bool) -> Option<Value> {
+        match (text, plain) {
+            ("true" | "True" | "TRUE", true) => Some(Value::Bool(true)),
+            ("false" | "False" | "FALSE", true) => Some(Value::Bool(false)),
             _ => {
-                let read = number(text, kind);
-                self.bounded(node, text, kind, read)
+                let found = self.mismatch(node, "true or false");
+                match text.to_lowercase().as_str() {
+                    "yes" | "on" | "y" | "1" => found.help("write `true`"),
+                    "no" | "off" | "n" | "0" => found.help("write `false`"),
+                    _ => found,
+                };
+                None
             }
         }
     }
@@ -416,7 +419,14 @@ fn number(text: &str, kind: &Kind) -> Result<(Value, bool), String> {
             let octets = units::size(text)?;
             Ok((Value::Int(octets), (*min..=*max).contains(&octets)))
         }
-        _ => Err(String::new()),
+        Kind::Bool
+        | Kind::Word(_)
+        | Kind::Choice(_)
+        | Kind::List { .. }
+        | Kind::OneOrList { .. }
+        | Kind::Section(_)
+        | Kind::Named { .. }
+        | Kind::Opaque => Err(String::new()),
     }
 }
 
@@ -427,7 +437,14 @@ fn short(kind: &Kind) -> &'static str {
         Kind::Span { .. } => "a whole number or range",
         Kind::Duration { .. } => "a duration",
         Kind::Size { .. } => "a size",
-        _ => "another value",
+        Kind::Bool
+        | Kind::Word(_)
+        | Kind::Choice(_)
+        | Kind::List { .. }
+        | Kind::OneOrList { .. }
+        | Kind::Section(_)
+        | Kind::Named { .. }
+        | Kind::Opaque => "another value",
     }
 }
 

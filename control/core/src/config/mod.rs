@@ -22,7 +22,7 @@ mod value;
 mod tests;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Diagnostics, SHOWN_MAX, Severity};
@@ -49,10 +49,12 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
     let refuse = |error: std::io::Error| {
-        let help = match error.kind() {
-            std::io::ErrorKind::NotFound => "give the right path with `-c FILE`",
-            std::io::ErrorKind::PermissionDenied => "let the daemon's user read it",
-            _ => "",
+        let help = if error.kind() == ErrorKind::NotFound {
+            "give the right path with `-c FILE`"
+        } else if error.kind() == ErrorKind::PermissionDenied {
+            "let the daemon's user read it"
+        } else {
+            ""
         };
         Diagnostics::of_file(&name, format!("cannot be read: {error}"), help)
     };

@@ -70,7 +70,15 @@ fn default(kind: &Kind, text: &str) -> Json {
                     .collect::<Vec<_>>()
             )
         }
-        _ => json!(text),
+        Kind::Span { .. }
+        | Kind::Word(_)
+        | Kind::Choice(_)
+        | Kind::Duration { .. }
+        | Kind::Size { .. }
+        | Kind::OneOrList { .. }
+        | Kind::Section(_)
+        | Kind::Named { .. }
+        | Kind::Opaque => json!(text),
     }
 }
 
@@ -135,16 +143,17 @@ pub fn reference() -> String {
 }
 
 /// The section inside of a key, with what its path gains.
-fn inner(kind: &Kind) -> Option<(&'static str, &'static Section)> {
-    match kind {
-        Kind::Section(section) => Some(("", section)),
-        Kind::Named { of, .. } => Some((".NAME", of)),
-        Kind::List {
-            of: Kind::Section(section),
-            ..
-        } => Some(("[]", section)),
-        _ => None,
+fn inner(kind: &'static Kind) -> Option<(&'static str, &'static Section)> {
+    if let Kind::List { of, .. } = kind {
+        return inner(of).map(|(_, section)| ("[]", section));
     }
+    if let Kind::Named { of, .. } = kind {
+        return Some((".NAME", of));
+    }
+    let Kind::Section(section) = kind else {
+        return None;
+    };
+    Some(("", section))
 }
 
 fn row(key: &Key) -> String {

@@ -183,6 +183,10 @@ enum Body {
 
 impl Builder {
     /// Takes one event; `None` ends the parse.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the library's events are non-exhaustive"
+    )]
     fn take(&mut self, event: Event<'_>, span: Span, sink: &mut Sink<'_>) -> Option<()> {
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {

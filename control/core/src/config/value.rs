@@ -173,9 +173,11 @@ impl Fields {
             }) => &items[..],
             _ => &[],
         };
-        items.iter().filter_map(|item| match &item.value {
-            Value::Fields(fields) => Some(fields),
-            _ => None,
+        items.iter().filter_map(|item| {
+            let Value::Fields(fields) = &item.value else {
+                return None;
+            };
+            Some(fields)
         })
     }
 
@@ -225,9 +227,12 @@ from_value! {
 
 impl<T: FromValue> FromValue for Vec<T> {
     fn from_value(value: Value) -> Option<Self> {
-        match value {
-            Value::List(items) => items.into_iter().map(|i| T::from_value(i.value)).collect(),
-            _ => None,
-        }
+        let Value::List(items) = value else {
+            return None;
+        };
+        items
+            .into_iter()
+            .map(|item| T::from_value(item.value))
+            .collect()
     }
 }

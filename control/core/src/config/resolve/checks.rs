@@ -75,11 +75,11 @@ fn check(name: &str, fields: &Fields, sink: &mut Sink<'_>) -> Option<HealthCheck
 
 fn statuses(expect: &Fields) -> Vec<(u16, u16)> {
     let narrow = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-    let items = expect.items("status").into_iter();
-    items
-        .filter_map(|item| match item.value {
-            Value::Span(first, last) => Some((narrow(first), narrow(last))),
-            _ => None,
-        })
-        .collect()
+    let mut ranges = Vec::new();
+    for item in expect.items("status") {
+        if let Value::Span(first, last) = item.value {
+            ranges.push((narrow(first), narrow(last)));
+        }
+    }
+    ranges
 }

@@ -203,23 +203,22 @@ fn port_spec(fields: &Fields, sink: &mut Sink<'_>) -> Option<PortSpec> {
     let items = fields.items("ports");
     let mut list = Vec::with_capacity(items.len());
     for item in &items {
-        match item.value {
-            Value::Span(first, last) if items.len() == 1 => {
-                return single(first, last, item.span, sink);
-            }
-            Value::Span(first, last) if first == last && first > 0 => {
-                if list.contains(&narrow(first)) {
-                    sink.error(item.span, format!("ports: {first} is listed twice"))
-                        .label("keep one of them");
-                }
-                list.push(narrow(first));
-            }
-            _ => {
-                sink.error(item.span, "ports: a range, or 0 for all, stands alone")
-                    .help("make it a service of its own");
-                return None;
-            }
+        let Value::Span(first, last) = item.value else {
+            continue;
+        };
+        if items.len() == 1 {
+            return single(first, last, item.span, sink);
         }
+        if first != last || first == 0 {
+            sink.error(item.span, "ports: a range, or 0 for all, stands alone")
+                .help("make it a service of its own");
+            return None;
+        }
+        if list.contains(&narrow(first)) {
+            sink.error(item.span, format!("ports: {first} is listed twice"))
+                .label("keep one of them");
+        }
+        list.push(narrow(first));
     }
     list.sort_unstable();
     (list.len() > 1).then_some(PortSpec::Many(list))
@@ -231,7 +230,6 @@ fn mode(fields: &Fields, inherited: Option<Mode>, sink: &mut Sink<'_>) -> Option
         return None;
     }
     let mode = match (fields.read("mode"), inherited) {
-        (Some(_), inherited @ Some(_)) if !fields.is_given("mode") => inherited,
         (Some("nat"), _) => Some(Mode::Nat),
         // Only IPIP passes the decoder.
         (Some("tunnel"), _) => Some(Mode::Tunnel(Encapsulation::Ipip)),

@@ -45,21 +45,25 @@ fn every_default_example_and_sample_is_a_value_of_its_key() {
     }
 }
 
+/// The section inside of a key, wherever it is.
+fn inner(kind: &Kind) -> Option<&'static Section> {
+    if let Kind::List { of, .. } = kind {
+        return inner(of);
+    }
+    let (Kind::Section(of) | Kind::Named { of, .. }) = kind else {
+        return None;
+    };
+    Some(of)
+}
+
 /// Sections reached from the root.
 fn reached(section: &'static Section, all: &mut Vec<&'static Section>) {
     if all.iter().any(|known| std::ptr::eq(*known, section)) {
         return;
     }
     all.push(section);
-    for key in section.keys {
-        match key.kind {
-            Kind::Section(of) | Kind::Named { of, .. } => reached(of, all),
-            Kind::List {
-                of: Kind::Section(of),
-                ..
-            } => reached(of, all),
-            _ => {}
-        }
+    for of in section.keys.iter().filter_map(|key| inner(&key.kind)) {
+        reached(of, all);
     }
 }
 
@@ -103,11 +107,14 @@ fn least_and_greatest_values_of_every_number_are_accepted() {
             .iter()
             .filter(|key| matches!(key.when, When::Now))
         {
-            let (bounds, unit) = match key.kind {
-                Kind::Int { min, max } => ([min, max], ""),
-                Kind::Duration { min, max } => ([min, max], "ms"),
-                Kind::Size { min, max } => ([min, max], "B"),
-                _ => continue,
+            let (bounds, unit) = if let Kind::Int { min, max } = key.kind {
+                ([min, max], "")
+            } else if let Kind::Duration { min, max } = key.kind {
+                ([min, max], "ms")
+            } else if let Kind::Size { min, max } = key.kind {
+                ([min, max], "B")
+            } else {
+                continue;
             };
             for value in bounds {
                 if let Some(text) = base(section.noun, key.name, format!("{value}{unit}")) {
@@ -243,7 +250,7 @@ fn the_schema_refuses_what_it_can_see() {
 
 #[test]
 fn schema_and_decoder_know_the_same_keys() {
-    fn compare(section: &'static Section, json: &Json, depth: usize) {
+    fn compare(section: &'static Section, json: &Json) {
         let mut names: Vec<_> = section.keys.iter().map(|key| key.name).collect();
         let properties = json["properties"].as_object().expect("an object");
         let mut schema: Vec<_> = properties.keys().map(String::as_str).collect();
@@ -258,20 +265,19 @@ fn schema_and_decoder_know_the_same_keys() {
                     .as_str()
                     .is_some_and(|text| text.len() > 4)
             );
-            match key.kind {
-                Kind::Section(of) => compare(of, property, depth + 1),
-                Kind::Named { of, .. } => compare(of, &property["additionalProperties"], depth + 1),
-                Kind::List {
-                    of: Kind::Section(of),
-                    ..
-                } => {
-                    compare(of, &property["items"], depth + 1);
-                }
-                _ => {}
-            }
+            let Some(of) = inner(&key.kind) else { continue };
+            let nested = [
+                &property["items"],
+                &property["additionalProperties"],
+                property,
+            ];
+            let nested = nested
+                .into_iter()
+                .find(|json| json["properties"].is_object());
+            compare(of, nested.expect("a nested object"));
         }
     }
-    compare(&ROOT, &schema(), 0);
+    compare(&ROOT, &schema());
 }
 
 #[test]
