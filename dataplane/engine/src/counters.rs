@@ -115,7 +115,46 @@ pub struct ServerCounters {
     pub inactive_elsewhere: Gauge,
 }
 
+impl Traffic {
+    fn reset(&self) {
+        self.packets.set(0);
+        self.bytes.set(0);
+    }
+}
+
+impl ServiceCounters {
+    /// Begins anew, for another service in this slot. By the owning worker.
+    pub fn reset(&self) {
+        self.incoming.reset();
+        self.outgoing.reset();
+        self.connections.set(0);
+    }
+}
+
+impl ServerCounters {
+    /// Begins anew, for another server in this slot. By the owning worker; what control stores is
+    /// control's to reset.
+    pub fn reset(&self) {
+        self.incoming.reset();
+        self.outgoing.reset();
+        self.connections.set(0);
+        self.active.set(0);
+        self.inactive.set(0);
+    }
+}
+
 /// All counters of one worker.
+///
+/// **Who counts what**, so that frames are conserved ([`Self::imbalance`]): the worker counts each
+/// frame that comes (`received`, `handed_in`) and each that leaves or stays (`sent`, `handed_out`,
+/// `punted`, `held`), and drops of its own making (`hand_over_full`, `tx_full`, `hold_full`, those
+/// of frames held too long, `punt_limited`, `punt_full`, `quarantined`, and `oversize` of its
+/// port). The engine counts drops that it decides, and each frame that it makes (`originated`), at
+/// the moment it gives it to [`Io::originate`](crate::io::Io::originate); the worker then counts
+/// it as `sent` or dropped, like any other. Control's frames are `originated` by the worker. A
+/// verdict other than a drop is counted by the worker when it carries it out, never by the engine.
+/// A frame tried again after a hold comes off `held` first. All that is per service, server and
+/// flow is the engine's.
 #[derive(Debug)]
 pub struct WorkerCounters {
     /// Frames and octets received from ports.

@@ -19,7 +19,7 @@ pub trait Io {
     fn prepend(frame: &mut Self::Frame, octets: usize) -> bool;
     /// Grows the last segment at the end; `false` leaves it unchanged: no tailroom.
     fn append(frame: &mut Self::Frame, octets: usize) -> bool;
-    /// Removes `octets` (at most the first segment's length) from the front.
+    /// Removes `octets` (fewer than the first segment has) from the front.
     fn trim_front(frame: &mut Self::Frame, octets: usize);
     /// Cuts the frame to `len` octets in all; longer frames only.
     fn truncate(frame: &mut Self::Frame, len: usize);
@@ -34,7 +34,8 @@ pub trait Io {
 
     /// An empty frame with headroom for encapsulation; `None`: the pool is exhausted.
     fn alloc(&mut self) -> Option<Self::Frame>;
-    /// Sends a frame that the engine made itself: answers and extra fragments. Counted as
-    /// originated.
+    /// Sends a frame that the engine made itself, behind those of the present burst: answers, and
+    /// the fragments that follow a first one. The engine counts it as originated; what becomes of
+    /// it (sent, `tx_full`) is the worker's to count.
     fn originate(&mut self, port: PortId, frame: Self::Frame);
 }

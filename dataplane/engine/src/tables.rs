@@ -9,11 +9,12 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use std::sync::Arc;
 
-use weir_wire::{Address, L4Port, MacAddr, Protocol};
+use weir_wire::addr::{Address, L4Port, MacAddr, Protocol};
 
 use crate::flow::tcp::Timeouts;
 use crate::id::{DeviceId, PortId, ServerId, ServiceId};
 use crate::maglev::MaglevTable;
+pub use crate::routes::{Hop, NextHop, Route, Routes};
 use crate::scheduler::{Candidate, SchedulerKind};
 use crate::steering::Steering;
 
@@ -186,6 +187,9 @@ pub struct Service {
     pub vip: IpAddr,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// The VIP's L4 port, if the service listens on just one: what a NAT server's own port is
+    /// turned back into without a flow (D56).
+    pub port: Option<L4Port>,
     /// How servers are chosen.
     pub scheduler: SchedulerKind,
     /// Servers in the order in which schedulers walk them: last listed first, as IPVS does.
@@ -232,49 +236,6 @@ pub struct Server {
     pub stateless: bool,
 }
 
-/// The way to an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hop {
-    /// Everything is known.
-    Ready(NextHop),
-    /// The neighbour's MAC is not known yet.
-    Unresolved {
-        /// The port that leads there.
-        port: PortId,
-        /// The neighbour to ask for: a gateway, or the address itself.
-        neighbour: IpAddr,
-    },
-    /// No route.
-    NoRoute,
-}
-
-/// A resolved next hop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextHop {
-    /// The port that leads there.
-    pub port: PortId,
-    /// The neighbour's MAC.
-    pub mac: MacAddr,
-}
-
-/// Routes of one family, for longest-prefix match.
-#[derive(Debug)]
-pub struct Routes<A: Address> {
-    /// Longest prefix first; one map per prefix length in use.
-    lengths: Vec<(u8, Map<A, Route<A>>)>,
-}
-
-/// One route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route<A: Address> {
-    /// The port that leads there.
-    pub port: PortId,
-    /// The next router; `None`: the destination is on-link.
-    pub gateway: Option<A>,
-    /// Preferred source address, from the kernel (`src`), or a DIP of the port.
-    pub source: Option<A>,
-}
-
 /// Limits on answers (echo, RST, ICMP errors), per worker; 0 means unlimited.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnswerLimits {
@@ -301,8 +262,83 @@ impl<A: Address> Default for Family<A> {
     }
 }
 
-impl<A: Address> Default for Routes<A> {
-    fn default() -> Self {
-        Self { lengths: Vec::new() }
+impl Device {
+    /// The port of frames with this VLAN tag, or without one.
+    #[inline]
+    pub fn port(&self, vlan: Option<u16>) -> Option<PortId> {
+        match vlan {
+            None => self.untagged,
+            Some(vid) => self.tagged.iter().find(|(tag, _)| *tag == vid).map(|(_, port)| *port),
+        }
+    }
+}
+
+impl Port {
+    /// Whether frames to this MAC are ours: the port's own, or a virtual one.
+    #[inline]
+    pub fn takes(&self, mac: MacAddr) -> bool {
+        mac == self.mac || self.virtual_macs.contains(&mac)
+    }
+}
+
+impl<A: Address> Family<A> {
+    /// The service that listens on a VIP's L4 port: single ports before ranges, narrow ranges
+    /// before wide ones.
+    #[inline]
+    pub fn service(&self, vip: A, protocol: Protocol, port: L4Port) -> Option<ServiceId> {
+        if let Some(service) = self.exact.get(&(vip, protocol, port)) {
+            return Some(*service);
+        }
+        // Most VIPs have no ranges, so the map is empty and costs nothing.
+        let ranges = self.ranges.get(&(vip, protocol))?;
+        let range = ranges.iter().find(|r| (r.first..=r.last).contains(&port))?;
+        Some(range.service)
+    }
+
+    /// The NAT servers whose reply may come from this address and L4 port.
+    #[inline]
+    pub fn nat_source(&self, address: A, protocol: Protocol, port: L4Port) -> Option<NatSource> {
+        let exact = self.nat_sources.get(&(address, protocol, port));
+        exact.or_else(|| self.nat_hosts.get(&(address, protocol))).copied()
+    }
+
+    /// The way to an address.
+    #[inline]
+    pub fn hop(&self, address: A) -> Hop {
+        let Some(route) = self.routes.lookup(address) else { return Hop::NoRoute };
+        let neighbour = route.gateway.unwrap_or(address);
+        match self.neighbours.get(&(route.port, neighbour)) {
+            Some(mac) => Hop::Ready(NextHop { port: route.port, mac: *mac }),
+            None => Hop::Unresolved { port: route.port, neighbour: neighbour.into() },
+        }
+    }
+}
+
+impl Tables {
+    /// The way to an address of either family.
+    pub fn hop(&self, address: IpAddr) -> Hop {
+        match address {
+            IpAddr::V4(address) => self.v4.hop(address),
+            IpAddr::V6(address) => self.v6.hop(address),
+        }
+    }
+
+    /// The port with this number.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())
+    }
+
+    /// The service in this slot.
+    #[inline]
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id.index())?.as_deref()
+    }
+
+    /// The server in this slot, if the slot's generation is still the one meant.
+    #[inline]
+    pub fn server(&self, id: ServerId) -> Option<&Server> {
+        let server = self.servers.get(id.index as usize)?.as_ref()?;
+        (server.id == id).then_some(server)
     }
 }

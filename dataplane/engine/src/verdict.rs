@@ -12,12 +12,35 @@ pub enum Verdict {
     Forward(PortId),
     /// Another worker owns the flow: the frame goes to it unchanged (its note says what we know).
     HandOver(WorkerId),
-    /// The next hop's MAC is not known yet: kept unchanged until it is, or dropped in time.
-    Hold,
+    /// Something is not known yet: kept unchanged until it is, or dropped in time.
+    Hold(Wait),
     /// For the control thread or the kernel, unchanged.
     Punt(PuntClass),
     /// Dropped, or answered (the answer is originated).
     Drop(DropReason),
+}
+
+/// What a held frame waits for, and so when the worker tries it again ([`Ingress::Released`]) and
+/// why it drops it if that comes too late.
+///
+/// [`Ingress::Released`]: crate::Ingress::Released
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For the MAC of a next hop: try again with the next tables.
+    Neighbour,
+    /// For the first fragment of its packet: try again after each burst that brought one
+    /// ([`Outcome::first_fragments`](crate::Outcome::first_fragments)).
+    FirstFragment,
+}
+
+impl Wait {
+    /// Why a frame is dropped that waited too long.
+    pub const fn reason(self) -> DropReason {
+        match self {
+            Self::Neighbour => DropReason::NeighbourUnresolved,
+            Self::FirstFragment => DropReason::FragmentOrphan,
+        }
+    }
 }
 
 /// Declares a fieldless enum with a dense index, a snake_case label and one sentence for people.

@@ -1,0 +1,133 @@
+//! Carrying out what a plan changes: flows, counters, gauges, the scheduler's turn.
+
+use crate::counters::{Gauge, ServerCounters};
+use crate::decide::{Change, Serve};
+use crate::engine::{State, uncount};
+use crate::family::Ip;
+use crate::flow::tcp::Timeouts;
+use crate::flow::{Direction, NewFlow, Observed};
+use crate::id::ServerId;
+use crate::service::Cursor;
+use crate::tables::Tables;
+use crate::time::Time;
+
+/// The flow could not be entered: the table is full, or the server would see two clients' flows
+/// under one pair of addresses and ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+/// For flows that outlive their service.
+const TIMEOUTS: Timeouts = Timeouts::new(Timeouts::ESTABLISHED, Timeouts::FIN, Timeouts::UDP);
+
+/// Carries out a plan for a packet of `len` octets of IP.
+///
+/// # Errors
+/// `NoRoom`: nothing was counted, and the packet has no flow.
+#[inline]
+pub(crate) fn commit<A: Ip>(
+    state: &mut State,
+    tables: &Tables,
+    now: Time,
+    serve: &Serve<A>,
+    len: u16,
+) -> Result<(), NoRoom> {
+    let timeouts = tables.service(serve.service).map_or(&TIMEOUTS, |service| &service.timeouts);
+    match &serve.change {
+        Change::None => {}
+        Change::Touch(index, event) => {
+            let observed =
+                Observed { direction: serve.direction, event: *event, octets: u32::from(len) };
+            let flows = A::flows_mut(state);
+            let change = flows.touch(*index, observed, timeouts, now);
+            if change.before != change.after {
+                let server = A::flows(state).entry(*index).server();
+                let (before, after) = (change.before.is_active(), change.after.is_active());
+                state.move_flow(server, before, after);
+            }
+        }
+        Change::Start { replaced, flow, cursor } => {
+            if let Some(ended) = replaced.and_then(|index| A::flows_mut(state).remove(index)) {
+                uncount(&state.counters, &state.generations, &ended);
+            }
+            start(state, now, flow, *cursor, timeouts, len)?;
+        }
+    }
+    count(state, serve.direction, serve.service.index(), serve.server, len);
+    Ok(())
+}
+
+/// Enters a flow.
+fn start<A: Ip>(
+    state: &mut State,
+    now: Time,
+    flow: &NewFlow<A>,
+    cursor: Cursor,
+    timeouts: &Timeouts,
+    len: u16,
+) -> Result<(), NoRoom> {
+    let index = A::insert(state, flow, now).map_err(|_| NoRoom)?;
+    state.publish_flows();
+    // The first packet has moved the state already; without an event it is only counted.
+    let first = Observed { direction: Direction::Forward, event: None, octets: u32::from(len) };
+    A::flows_mut(state).touch(index, first, timeouts, now);
+    if let (Some(choice), Some(scheduler)) =
+        (cursor, state.schedulers.get_mut(flow.service.index()))
+    {
+        scheduler.commit(&choice);
+    }
+    if let Some(counters) = state.counters.services.get(flow.service.index()) {
+        counters.connections.add(1);
+    }
+    if let Some(counters) = state.counters.servers.get(flow.server.index as usize) {
+        counters.connections.add(1);
+    }
+    if let Some(counters) = state.gauges(flow.server) {
+        gauge(counters, flow.state.is_active()).up();
+    }
+    Ok(())
+}
+
+/// Counts a packet for its service and server.
+#[inline]
+fn count(state: &State, direction: Direction, service: usize, server: Option<u32>, len: u16) {
+    let len = usize::from(len);
+    if let Some(counters) = state.counters.services.get(service) {
+        match direction {
+            Direction::Forward => counters.incoming.count(len),
+            Direction::Reverse => counters.outgoing.count(len),
+        }
+    }
+    let server = server.and_then(|slot| state.counters.servers.get(slot as usize));
+    if let Some(counters) = server {
+        match direction {
+            Direction::Forward => counters.incoming.count(len),
+            Direction::Reverse => counters.outgoing.count(len),
+        }
+    }
+}
+
+fn gauge(counters: &ServerCounters, active: bool) -> &Gauge {
+    if active { &counters.active } else { &counters.inactive }
+}
+
+impl State {
+    /// The counters of a server, if the slot still is this server's.
+    fn gauges(&self, server: ServerId) -> Option<&ServerCounters> {
+        let slot = server.index as usize;
+        let own = self.generations.get(slot) == Some(&server.generation);
+        self.counters.servers.get(slot).filter(|_| own)
+    }
+
+    /// A flow's state changed.
+    #[cold]
+    fn move_flow(&self, server: ServerId, before: bool, after: bool) {
+        self.publish_flows();
+        if before == after {
+            return;
+        }
+        if let Some(counters) = self.gauges(server) {
+            gauge(counters, before).down();
+            gauge(counters, after).up();
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The engine of one worker: what it remembers between bursts.
+//!
+//! The pipeline ([`Engine::run`]) is in [`crate::pipeline`]; here are start-up, expiry, table swaps
+//! and the read-only views for people.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+use std::sync::Arc;
+
+use weir_wire::addr::{L4Port, Protocol};
+
+use crate::counters::WorkerCounters;
+use crate::family::Ip;
+use crate::flow::{FlowEntry, FlowMemory, FlowState, FlowTable, HashKey};
+use crate::fragment::table::FragmentTable;
+use crate::id::{ServerId, ServiceId, WorkerId};
+use crate::limits::{ANSWER_CLIENTS, ClientBuckets, FRAGMENTS, TokenBucket};
+use crate::pipeline::Stage;
+use crate::scheduler::SchedulerState;
+use crate::tables::{AnswerLimits, Tables};
+use crate::time::Time;
+
+/// What an engine needs to know at start.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Which worker it serves.
+    pub worker: WorkerId,
+    /// The flow table's secret, drawn at start (D66).
+    pub hash_key: HashKey,
+    /// Anything random: where outer identifications begin.
+    pub seed: u64,
+}
+
+/// The memory of an engine, fixed for its life.
+#[derive(Debug)]
+pub struct EngineMemory {
+    /// IPv4 flows.
+    pub v4: FlowMemory<Ipv4Addr>,
+    /// IPv6 flows.
+    pub v6: FlowMemory<Ipv6Addr>,
+}
+
+impl EngineMemory {
+    /// Memory for `flows` flows of each family from the heap, never given back: for tests and
+    /// benches. Workers use hugepages.
+    pub fn leak_heap(flows: usize) -> Self {
+        Self { v4: FlowMemory::leak_heap(flows), v6: FlowMemory::leak_heap(flows) }
+    }
+}
+
+/// The packet path of one worker.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) state: State,
+    pub(crate) stage: Box<Stage>,
+}
+
+/// What an engine remembers.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) worker: WorkerId,
+    pub(crate) v4: FlowTable<Ipv4Addr>,
+    pub(crate) v6: FlowTable<Ipv6Addr>,
+    pub(crate) fragments_v4: FragmentTable<Ipv4Addr>,
+    pub(crate) fragments_v6: FragmentTable<Ipv6Addr>,
+    /// Limits on answers, in all and to each client.
+    answers: TokenBucket,
+    answers_by_client: ClientBuckets,
+    /// By service slot.
+    pub(crate) schedulers: Box<[SchedulerState]>,
+    /// By server slot: the generation whose flows the gauges count.
+    pub(crate) generations: Box<[u32]>,
+    /// Until then, packets of flows that were forwarded without state may still come.
+    pub(crate) stateless_until: Time,
+    /// Identification of the next packet that may be fragmented on its way.
+    pub(crate) next_id: u32,
+    pub(crate) counters: Arc<WorkerCounters>,
+}
+
+/// A flow, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowView {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The client.
+    pub client: (IpAddr, L4Port),
+    /// The VIP.
+    pub vip: (IpAddr, L4Port),
+    /// The service.
+    pub service: ServiceId,
+    /// The server.
+    pub server: ServerId,
+    /// Its state.
+    pub state: FlowState,
+    /// How long it may still be idle.
+    pub expires_in: Duration,
+    /// Packets that the director saw of it. Wraps.
+    pub packets: u32,
+    /// Octets of IP in those.
+    pub octets: u64,
+}
+
+/// Where a dump of flows goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowCursor {
+    v6: bool,
+    at: u32,
+}
+
+impl Engine {
+    /// An engine without flows. Takes all the memory it will ever have.
+    pub fn new(config: EngineConfig, memory: EngineMemory, counters: Arc<WorkerCounters>) -> Self {
+        let (services, servers) = (counters.services.len(), counters.servers.len());
+        let [low, .., high] = config.seed.to_le_bytes();
+        Self {
+            state: State {
+                worker: config.worker,
+                v4: FlowTable::new(memory.v4, config.hash_key),
+                v6: FlowTable::new(memory.v6, config.hash_key),
+                fragments_v4: FragmentTable::new(FRAGMENTS, config.hash_key),
+                fragments_v6: FragmentTable::new(FRAGMENTS, config.hash_key),
+                answers: TokenBucket::new(0, 0),
+                answers_by_client: ClientBuckets::new(ANSWER_CLIENTS, 0, 0, config.hash_key),
+                schedulers: vec![SchedulerState::default(); services].into(),
+                generations: vec![0; servers].into(),
+                stateless_until: Time::ZERO,
+                next_id: u32::from_le_bytes([low, high, high, low]),
+                counters,
+            },
+            stage: Box::default(),
+        }
+    }
+
+    /// The counters, for whoever else of this worker counts.
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.state.counters
+    }
+
+    /// Ends idle flows: looks at the next `budget` entries of each family. Once per loop.
+    pub fn expire(&mut self, now: Time, budget: usize) {
+        let State { v4, v6, generations, counters, .. } = &mut self.state;
+        let step4 = v4.expire(now, budget, &mut |entry| uncount(counters, generations, entry));
+        let step6 = v6.expire(now, budget, &mut |entry| uncount(counters, generations, entry));
+        let expired = step4.expired + step6.expired;
+        if expired > 0 {
+            counters.flows_expired.add(expired as u64);
+            self.state.publish_flows();
+        }
+    }
+
+    /// Shows live flows to `f`, from `cursor` on, looking at no more than `budget` entries. Returns
+    /// where to go on, or `None` at the end.
+    pub fn flows(
+        &self,
+        now: Time,
+        cursor: FlowCursor,
+        budget: usize,
+        f: &mut impl FnMut(FlowView),
+    ) -> Option<FlowCursor> {
+        if cursor.v6 {
+            let next =
+                self.state.v6.scan(cursor.at, budget, now, |_, entry| f(view(entry, now)))?;
+            return Some(FlowCursor { v6: true, at: next });
+        }
+        let next = self.state.v4.scan(cursor.at, budget, now, |_, entry| f(view(entry, now)));
+        Some(next.map_or(FlowCursor { v6: true, at: 0 }, |at| FlowCursor { v6: false, at }))
+    }
+
+    /// Prepares for new tables: slots that changed hands begin to count from zero, and limits are
+    /// set. Call between two bursts whenever the tables are swapped, also for the first ones, with
+    /// the default as the old. Walks the servers once.
+    pub fn adopt(&mut self, old: &Tables, new: &Tables) {
+        let AnswerLimits { per_second, per_client, .. } = new.answers;
+        self.state.answers.set(per_second, per_second);
+        self.state.answers_by_client.set(per_client, per_client);
+        let State { generations, counters, schedulers, .. } = &mut self.state;
+        let slots = generations.iter_mut().zip(&counters.servers);
+        for ((generation, counters), server) in slots.zip(&new.servers) {
+            // An empty slot keeps its generation: the same server may come back to its flows (D62).
+            let Some(server) = server else { continue };
+            if server.id.generation != *generation {
+                *generation = server.id.generation;
+                counters.reset();
+            }
+        }
+        let names = |tables: &Tables, slot: usize| {
+            tables.services.get(slot).and_then(|service| Some(service.as_ref()?.name.clone()))
+        };
+        let slots = schedulers.iter_mut().zip(&counters.services).enumerate();
+        for (slot, (scheduler, counters)) in slots.take(new.services.len()) {
+            let name = names(new, slot);
+            if name.is_some() && name != names(old, slot) {
+                *scheduler = SchedulerState::default();
+                counters.reset();
+            }
+        }
+    }
+}
+
+impl State {
+    /// Publishes how many flows there are.
+    pub(crate) fn publish_flows(&self) {
+        self.counters.flows.set((self.v4.len() + self.v6.len()) as u64);
+        self.counters.flows_half_open.set((self.v4.half_open() + self.v6.half_open()) as u64);
+    }
+
+    /// Whether the limits allow one more answer to this client.
+    pub(crate) fn may_answer<A: Ip>(&mut self, client: A, now: Time) -> bool {
+        // The client's own limit comes first, so that one client cannot use up everybody's.
+        self.answers_by_client.take(client, now) && self.answers.take(now)
+    }
+
+    /// An identification for the next packet that we originate or wrap.
+    pub(crate) fn take_id(&mut self) -> u32 {
+        self.next_id = self.next_id.wrapping_add(1);
+        self.next_id
+    }
+}
+
+/// Takes an ended flow out of its server's gauges.
+pub(crate) fn uncount<A: Ip>(
+    counters: &WorkerCounters,
+    generations: &[u32],
+    entry: &FlowEntry<A>,
+) {
+    let server = entry.server();
+    let slot = server.index as usize;
+    // Gauges are of the slot's present generation; flows of servers that are gone are in none.
+    if generations.get(slot) != Some(&server.generation) {
+        return;
+    }
+    if let Some(counters) = counters.servers.get(slot) {
+        if entry.state().is_active() { counters.active.down() } else { counters.inactive.down() }
+    }
+}
+
+fn view<A: Ip>(entry: &FlowEntry<A>, now: Time) -> FlowView {
+    let key = entry.key();
+    FlowView {
+        protocol: key.protocol,
+        client: (key.client.into(), key.client_port),
+        vip: (key.remote.into(), key.remote_port),
+        service: entry.service(),
+        server: entry.server(),
+        state: entry.state(),
+        expires_in: entry.expires_in(now.tick()).as_duration(),
+        packets: entry.packets(),
+        octets: entry.octets(),
+    }
+}

@@ -1,0 +1,310 @@
+//! What the pipeline does differently for IPv4 and IPv6, so that everything else is written once
+//! and compiled for each.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use weir_wire::addr::{Address, Protocol};
+use weir_wire::checksum::Delta;
+use weir_wire::icmp::{self, Icmp, Message, Report};
+use weir_wire::icmpv6::{self, Icmpv6};
+use weir_wire::ipv4::{self, Ipv4Mut, Ipv4Repr};
+use weir_wire::ipv6::{self, Ipv6Mut, Ipv6Repr};
+use weir_wire::quoted::{self, Quoted};
+
+use crate::engine::{State, uncount};
+use crate::flow::{FlowIndex, FlowTable, InsertError, NewFlow};
+use crate::fragment::table::FragmentTable;
+use crate::pipeline::{FamilyKeys, Item, Keys, Memo, Work};
+use crate::tables::{Family, Tables, Vip};
+use crate::time::Time;
+
+/// An IP header to be written, without options or extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repr<A> {
+    pub(crate) src: A,
+    pub(crate) dst: A,
+    pub(crate) protocol: Protocol,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    /// IPv4 only, as is `id`.
+    pub(crate) dont_fragment: bool,
+    pub(crate) id: u16,
+    pub(crate) payload_len: u16,
+}
+
+/// An address family with its header operations.
+///
+/// The slices begin at the IP header of a packet that has been parsed; on anything else the
+/// operations do nothing.
+pub(crate) trait Ip: Address {
+    /// Octets of a header without options and extensions.
+    const HEADER_LEN: usize;
+    /// This family's packets inside IP.
+    const IN_IP: Protocol;
+    /// The shortest MTU that an honest router may report (RFC 791, RFC 8200 section 5).
+    const MTU_MIN: u16;
+    /// ICMP types of echo request and reply.
+    const ECHO: (u8, u8);
+
+    /// This family's part of the tables.
+    fn family(tables: &Tables) -> &Family<Self>;
+    /// This family's flows.
+    fn flows(state: &State) -> &FlowTable<Self>;
+    /// This family's flows.
+    fn flows_mut(state: &mut State) -> &mut FlowTable<Self>;
+    /// This family's fragmented packets in progress.
+    fn fragments(state: &mut State) -> &mut FragmentTable<Self>;
+    /// Enters a flow; flows that end for it are taken out of the gauges.
+    fn insert(
+        state: &mut State,
+        flow: &NewFlow<Self>,
+        now: Time,
+    ) -> Result<FlowIndex, InsertError>;
+    /// An item of the pipeline's stage.
+    fn work(item: Item<Self>) -> Work;
+    /// This family's keys in the pipeline's stage.
+    fn keys(stage: &mut Keys) -> &mut FamilyKeys<Self>;
+    /// The VIP that was looked up last.
+    fn memo(memo: &mut Memo) -> &mut Option<(Self, Option<Vip>)>;
+    /// The address, if it is of this family.
+    fn from_ip(address: IpAddr) -> Option<Self>;
+    /// Writes a header over the first octets of `packet`.
+    fn emit(packet: &mut [u8], repr: &Repr<Self>);
+    /// Writes an ICMP error about `packet`; see [`weir_wire::icmp::emit_error`].
+    fn emit_error(
+        out: &mut [u8],
+        from: Self,
+        packet: &[u8],
+        report: Report,
+        id: u16,
+    ) -> Option<usize>;
+    /// Reads the packet that an ICMP error quotes.
+    fn quoted(frame: &[u8], at: usize, end: usize) -> Option<Quoted<Self>>;
+    /// What an ICMP header means.
+    fn message(header: &[u8; 8]) -> Message;
+    /// Takes one from TTL or Hop Limit.
+    fn decrement_ttl(packet: &mut [u8]);
+    /// Sets the source; `delta` is what that changes in checksums.
+    fn set_src(packet: &mut [u8], src: Self, delta: Delta);
+    /// Sets the destination; `delta` is what that changes in checksums.
+    fn set_dst(packet: &mut [u8], dst: Self, delta: Delta);
+}
+
+impl Ip for Ipv4Addr {
+    const HEADER_LEN: usize = ipv4::HEADER_LEN;
+    const IN_IP: Protocol = Protocol::IPIP;
+    const MTU_MIN: u16 = 68;
+    const ECHO: (u8, u8) = (8, 0);
+
+    fn emit(packet: &mut [u8], repr: &Repr<Self>) {
+        let Repr { src, dst, protocol, ttl, tos, dont_fragment, id, payload_len } = *repr;
+        if let Some(out) = packet.first_chunk_mut() {
+            let repr = Ipv4Repr { src, dst, protocol, ttl, tos, dont_fragment, id, payload_len };
+            ipv4::emit(out, &repr);
+        }
+    }
+
+    fn emit_error(
+        out: &mut [u8],
+        from: Self,
+        packet: &[u8],
+        report: Report,
+        id: u16,
+    ) -> Option<usize> {
+        icmp::emit_error(out, from, packet, report, id)
+    }
+
+    fn quoted(frame: &[u8], at: usize, end: usize) -> Option<Quoted<Self>> {
+        quoted::parse_v4(frame, at, end).ok()
+    }
+
+    fn message(header: &[u8; 8]) -> Message {
+        Icmp::parse(header).map_or(Message::Other, |(icmp, _)| icmp.message())
+    }
+
+    #[inline]
+    fn family(tables: &Tables) -> &Family<Self> {
+        &tables.v4
+    }
+
+    #[inline]
+    fn flows(state: &State) -> &FlowTable<Self> {
+        &state.v4
+    }
+
+    #[inline]
+    fn flows_mut(state: &mut State) -> &mut FlowTable<Self> {
+        &mut state.v4
+    }
+
+    fn fragments(state: &mut State) -> &mut FragmentTable<Self> {
+        &mut state.fragments_v4
+    }
+
+    fn insert(
+        state: &mut State,
+        flow: &NewFlow<Self>,
+        now: Time,
+    ) -> Result<FlowIndex, InsertError> {
+        let State { v4, counters, generations, .. } = state;
+        v4.insert(flow, now, &mut |ended, _| uncount(counters, generations, ended))
+    }
+
+    #[inline]
+    fn work(item: Item<Self>) -> Work {
+        Work::V4(item)
+    }
+
+    #[inline]
+    fn keys(stage: &mut Keys) -> &mut FamilyKeys<Self> {
+        &mut stage.v4
+    }
+
+    #[inline]
+    fn memo(memo: &mut Memo) -> &mut Option<(Self, Option<Vip>)> {
+        &mut memo.v4
+    }
+
+    #[inline]
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    #[inline]
+    fn decrement_ttl(packet: &mut [u8]) {
+        if let Ok(mut ip) = Ipv4Mut::parse(packet) {
+            ip.decrement_ttl();
+        }
+    }
+
+    #[inline]
+    fn set_src(packet: &mut [u8], src: Self, delta: Delta) {
+        if let Ok(mut ip) = Ipv4Mut::parse(packet) {
+            let dst = ip.view().dst();
+            ip.set_addrs(src, dst, delta);
+        }
+    }
+
+    #[inline]
+    fn set_dst(packet: &mut [u8], dst: Self, delta: Delta) {
+        if let Ok(mut ip) = Ipv4Mut::parse(packet) {
+            let src = ip.view().src();
+            ip.set_addrs(src, dst, delta);
+        }
+    }
+}
+
+impl Ip for Ipv6Addr {
+    const HEADER_LEN: usize = ipv6::HEADER_LEN;
+    const IN_IP: Protocol = Protocol::IPV6;
+    const MTU_MIN: u16 = 1280;
+    const ECHO: (u8, u8) = (128, 129);
+
+    fn emit(packet: &mut [u8], repr: &Repr<Self>) {
+        if let Some(out) = packet.first_chunk_mut() {
+            let repr = Ipv6Repr {
+                src: repr.src,
+                dst: repr.dst,
+                next_header: repr.protocol,
+                hop_limit: repr.ttl,
+                traffic_class: repr.tos,
+                flow_label: 0,
+                payload_len: repr.payload_len,
+            };
+            ipv6::emit(out, &repr);
+        }
+    }
+
+    fn emit_error(
+        out: &mut [u8],
+        from: Self,
+        packet: &[u8],
+        report: Report,
+        _: u16,
+    ) -> Option<usize> {
+        icmpv6::emit_error(out, from, packet, report)
+    }
+
+    fn quoted(frame: &[u8], at: usize, end: usize) -> Option<Quoted<Self>> {
+        quoted::parse_v6(frame, at, end).ok()
+    }
+
+    fn message(header: &[u8; 8]) -> Message {
+        Icmpv6::parse(header).map_or(Message::Other, |(icmp, _)| icmp.message())
+    }
+
+    #[inline]
+    fn family(tables: &Tables) -> &Family<Self> {
+        &tables.v6
+    }
+
+    #[inline]
+    fn flows(state: &State) -> &FlowTable<Self> {
+        &state.v6
+    }
+
+    #[inline]
+    fn flows_mut(state: &mut State) -> &mut FlowTable<Self> {
+        &mut state.v6
+    }
+
+    fn fragments(state: &mut State) -> &mut FragmentTable<Self> {
+        &mut state.fragments_v6
+    }
+
+    fn insert(
+        state: &mut State,
+        flow: &NewFlow<Self>,
+        now: Time,
+    ) -> Result<FlowIndex, InsertError> {
+        let State { v6, counters, generations, .. } = state;
+        v6.insert(flow, now, &mut |ended, _| uncount(counters, generations, ended))
+    }
+
+    #[inline]
+    fn work(item: Item<Self>) -> Work {
+        Work::V6(item)
+    }
+
+    #[inline]
+    fn keys(stage: &mut Keys) -> &mut FamilyKeys<Self> {
+        &mut stage.v6
+    }
+
+    #[inline]
+    fn memo(memo: &mut Memo) -> &mut Option<(Self, Option<Vip>)> {
+        &mut memo.v6
+    }
+
+    #[inline]
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address),
+        }
+    }
+
+    #[inline]
+    fn decrement_ttl(packet: &mut [u8]) {
+        if let Ok(mut ip) = Ipv6Mut::parse(packet) {
+            ip.decrement_hop_limit();
+        }
+    }
+
+    #[inline]
+    fn set_src(packet: &mut [u8], src: Self, _: Delta) {
+        if let Ok(mut ip) = Ipv6Mut::parse(packet) {
+            ip.set_src(src);
+        }
+    }
+
+    #[inline]
+    fn set_dst(packet: &mut [u8], dst: Self, _: Delta) {
+        if let Ok(mut ip) = Ipv6Mut::parse(packet) {
+            ip.set_dst(dst);
+        }
+    }
+}
