@@ -125,7 +125,8 @@ class Testpmd(Process):
     def __init__(self, setting, log):
         receive, send = setting.devices
         super().__init__([
-            "stdbuf", "-oL", "dpdk-testpmd", "-l", f"{CONTROL_CPU},{WORKER_CPU}", f"--main-lcore={CONTROL_CPU}",
+            "stdbuf", "-oL", "dpdk-testpmd",
+            "-l", f"{CONTROL_CPU},{WORKER_CPU}", f"--main-lcore={CONTROL_CPU}",
             "--in-memory", "--no-pci", "--no-telemetry", f"--file-prefix=bench{os.getpid()}",
             f"--vdev={receive}", f"--vdev={send}", "--",
             "--interactive", "--auto-start", "--forward-mode=macswap", "--nb-cores=1",

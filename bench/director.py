@@ -1,4 +1,4 @@
-"""Weir itself as a contender: its configuration, its metrics, and the proof that it did the work."""
+"""Weir as a contender: its configuration, its metrics, and the proof that it did the work."""
 
 import http.client
 import ipaddress

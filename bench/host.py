@@ -20,7 +20,8 @@ class BenchError(Exception):
 def facts():
     """What a reader needs to judge or repeat the figures."""
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="ascii").split("\n\n")[0]
-    cpu = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in cpuinfo.splitlines() if ":" in line)
+    lines = [line for line in cpuinfo.splitlines() if ":" in line]
+    cpu = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines)
     return {
         "cpu": cpu.get("model name", platform.machine()),
         "cpu_family_model": f"{cpu.get('cpu family', '?')}/{cpu.get('model', '?')}",

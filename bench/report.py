@@ -29,8 +29,8 @@ def markdown(record):
         f"Frames of 60 octets (IPv6: 78) from `net_pcap,infinite_rx=1` to `net_null`, bursts of "
         f"{record['burst']}, one direction,",
         "every flow established, eight servers, one worker. Ratio: median of "
-        f"{record['pairs']} pairs (baseline, contender) of {record['window_seconds']:g} s each, and "
-        "their spread.",
+        f"{record['pairs']} pairs (baseline, contender) of {record['window_seconds']:g} s each, "
+        "and their spread.",
         "Mpps: frames per second that the forwarding thread was on its CPU; *CPU* is the least "
         "share of it that a run got.",
         "",
