@@ -15,5 +15,7 @@ pub mod overlay;
 pub mod ports;
 pub mod reconcile;
 pub mod responder;
+pub mod taps;
+pub mod uplink;
 #[cfg(test)]
 mod testing;

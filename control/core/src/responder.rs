@@ -393,4 +393,4 @@ fn homes(tables: &Tables, vip: IpAddr) -> Vec<PortId> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,9 @@
 //! What the kernel knows of Weir's ports: addresses, routes, neighbours and links of the TAPs.
 //!
 //! The kernel is the authority, so that `ip route`, FRR and BIRD work as on any Linux host; this
-//! is its copy for reconcile. The model here is plain data.
+//! is its copy for reconcile. Plain data here; [`model`] applies what [`netlink`] hears.
+
+pub mod model;
 
 use std::net::IpAddr;
 use std::sync::Arc;

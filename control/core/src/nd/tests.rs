@@ -43,7 +43,7 @@ fn parse(bytes: &[u8]) -> Option<Nd> {
 }
 
 /// Sums ICMPv6 anew after a test changed something (payload without extension headers).
-fn fix_checksum(bytes: &mut [u8]) {
+pub(crate) fn fix_checksum(bytes: &mut [u8]) {
     let mut ip = Ipv6Packet::new_unchecked(&mut bytes[14..]);
     let (source, destination) = (ip.src_addr(), ip.dst_addr());
     Icmpv6Packet::new_unchecked(ip.payload_mut()).fill_checksum(&source, &destination);

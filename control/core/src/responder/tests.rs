@@ -6,17 +6,17 @@ use weir_engine::tables::{Family, Port, Unserved, Vip as TablesVip};
 
 use super::*;
 
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0]);
-const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
-const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+pub(crate) const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0]);
+pub(crate) const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 const ROUTED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-const DIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 5);
-const WAN: PortId = PortId(0);
-const LAN: PortId = PortId(1);
+pub(crate) const DIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 5);
+pub(crate) const WAN: PortId = PortId(0);
+pub(crate) const LAN: PortId = PortId(1);
 
-fn at(ms: u64) -> Time {
+pub(crate) fn at(ms: u64) -> Time {
     Time::ZERO + Duration::from_millis(ms)
 }
 
@@ -35,7 +35,7 @@ fn port(index: u8, addresses: &[(&str, u8)]) -> Port {
     }
 }
 
-fn tables(role: Role) -> Tables {
+pub(crate) fn tables(role: Role) -> Tables {
     let vip = TablesVip {
         role,
         unserved: Unserved::Answer,
@@ -67,7 +67,7 @@ fn responder(role: Role) -> Responder {
 }
 
 /// An ARP packet from `OTHER`.
-fn arp_frame(operation: Operation, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn arp_frame(operation: Operation, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let mut bytes = arp::reply((OTHER, sender), (MAC, target));
     bytes[21] = if operation == Operation::Request {
         1

@@ -1,0 +1,1 @@
+//! The mirror against a real kernel.
