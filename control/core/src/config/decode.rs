@@ -47,9 +47,8 @@ pub(super) fn constant(node: &Node, key: &'static Key, sink: &mut Sink<'_>) -> O
 impl Decoder<'_, '_> {
     fn section(&mut self, node: &Node, section: &'static Section) -> Option<Fields> {
         let Content::Map(entries) = &node.content else {
-            let names: Vec<_> = section.keys.iter().map(|key| key.name).collect();
             self.mismatch(node, &format!("a mapping ({})", section.noun))
-                .label(format!("keys: {}", names.join(", ")));
+                .label(format!("keys: {}", section.keys_now()));
             return None;
         };
         let mut fields = Fields {
@@ -347,27 +346,22 @@ impl Decoder<'_, '_> {
 
     /// Reports an unknown key; returns the key that was probably meant.
     fn unknown_key(&mut self, entry: &Entry, section: &'static Section) -> Option<&'static str> {
-        let now = section
-            .keys
-            .iter()
-            .filter(|key| matches!(key.when, When::Now));
-        let now: Vec<_> = now.map(|key| key.name).collect();
         let near = nearest(&entry.key, section.keys.iter().map(|key| key.name));
         let elsewhere = SECTIONS
             .iter()
             .find(|other| other.key(&entry.key).is_some());
         let message = format!("unknown key {} in {}", quoted(&entry.key), section.noun);
         let found = self.sink.error(entry.key_span, message);
-        match (elsewhere, near) {
-            (Some(other), _) => {
-                found.label(format!("`{}` is a key of {}", entry.key, other.noun));
-            }
-            (None, Some(near)) => {
+        match (near, elsewhere) {
+            (Some(near), _) => {
                 found.label(format!("did you mean `{near}`?"));
+            }
+            (None, Some(other)) => {
+                found.label(format!("`{}` is a key of {}", entry.key, other.noun));
             }
             (None, None) => {}
         }
-        found.help(format!("keys of {}: {}", section.noun, now.join(", ")));
+        found.help(format!("keys of {}: {}", section.noun, section.keys_now()));
         near
     }
 

@@ -317,12 +317,51 @@ pub(super) fn nearest<'a>(
         return None;
     }
     let word = word.to_lowercase().replace('-', "_");
-    let near = candidates
-        .into_iter()
-        .map(|c| (distance(&word, &c.replace('-', "_")), c));
-    let near = near.filter(|(d, c)| *d <= 1 + c.len() / 4);
-    near.min_by_key(|(d, _)| *d).map(|(_, c)| c)
+    let meant = SYNONYMS
+        .iter()
+        .find(|(theirs, _)| *theirs == word)
+        .map(|(_, ours)| *ours);
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        if meant == Some(candidate) {
+            return Some(candidate);
+        }
+        // `addr` is an `address`, however far apart they are.
+        let is_stem = word.len() > 2 && candidate.starts_with(&word);
+        let apart = if is_stem {
+            1
+        } else {
+            distance(&word, &candidate.replace('-', "_"))
+        };
+        let is_near = apart <= 1 + candidate.len() / 4;
+        if is_near && best.is_none_or(|(least, _)| apart < least) {
+            best = Some((apart, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
 }
+
+/// What users of ipvsadm, keepalived and HAProxy call our keys.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("algorithm", "scheduler"),
+    ("backend", "servers"),
+    ("backends", "servers"),
+    ("balance", "scheduler"),
+    ("check", "health"),
+    ("health_check", "health"),
+    ("interface", "device"),
+    ("ip", "address"),
+    ("lb_algo", "scheduler"),
+    ("lb_kind", "mode"),
+    ("neighbors", "neighbours"),
+    ("real_server", "servers"),
+    ("real_servers", "servers"),
+    ("rip", "address"),
+    ("vip", "address"),
+    ("virtual_router_id", "id"),
+    ("virtual_server", "services"),
+    ("virtual_servers", "services"),
+];
 
 /// Edit distance in which swapping two neighbours counts once (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
@@ -356,6 +395,8 @@ mod tests {
         assert_eq!(nearest("adress", keys), Some("address"));
         assert_eq!(nearest("PORT", keys), Some("port"));
         assert_eq!(nearest("banana", keys), None);
+        assert_eq!(nearest("addr", keys), Some("address"));
+        assert_eq!(nearest("backends", keys), Some("servers"));
         assert_eq!(nearest(&"x".repeat(100_000), keys), None);
     }
 

@@ -21,6 +21,12 @@ impl Section {
     pub(super) fn key(&'static self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
     }
+
+    /// The keys that this release has, for messages.
+    pub(super) fn keys_now(&self) -> String {
+        let now = self.keys.iter().filter(|key| matches!(key.when, When::Now));
+        now.map(|key| key.name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// One key.

@@ -348,5 +348,4 @@ pub(super) fn endpoint(address: IpAddr, port: L4Port) -> String {
 }
 
 #[cfg(test)]
-#[path = "units_tests.rs"]
 mod tests;

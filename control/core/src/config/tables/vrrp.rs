@@ -4,8 +4,8 @@ use super::super::keys::{Key, Kind, Section, now};
 use super::words::{ADDRESS, NAME, PASSWORD, PORT_NAME};
 
 /// The `vrrp` of the documented sample.
-pub(in super::super) const VRRP_SAMPLE: &str = "[{name: edge, port: wan0, id: 51, version: 3, priority: 150, \
-    interval: 1s, preempt: true, preempt_delay: 0s, virtual_mac: true, \
+pub(in super::super) const VRRP_SAMPLE: &str = "[{name: edge, port: wan0, id: 51, \
+    version: 3, priority: 150, interval: 1s, preempt: true, preempt_delay: 0s, virtual_mac: true, \
     addresses: [192.0.2.10, 192.0.2.11]}]";
 
 pub(in super::super) static VRRP: Section = Section {

@@ -223,6 +223,19 @@ fn json_is_yaml() {
 }
 
 #[test]
+fn addresses_and_macs_need_no_quotes_where_yaml_does_not() {
+    let config = accept(
+        "ports: [{name: p, device: net_null, addresses: [2001:db8::2/64], mac: 02:00:00:00:00:01, \
+         neighbours: [{address: fe80::1, mac: 52:54:00:12:34:56}]}]\n",
+    );
+    assert_eq!(config.ports[0].addresses[0].to_string(), "2001:db8::2/64");
+    assert_eq!(
+        config.ports[0].neighbours[0].mac.to_string(),
+        "52:54:00:12:34:56"
+    );
+}
+
+#[test]
 fn anchors_and_merge_keys_save_repetition() {
     let text = with(
         "      - {name: s1, address: 192.0.2.21}\n",

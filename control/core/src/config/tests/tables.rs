@@ -79,7 +79,7 @@ fn the_list_of_sections_is_complete() {
 }
 
 #[test]
-fn least_and_greatest_values_of_every_number_are_accepted() {
+fn f7_every_number_is_accepted_at_its_bounds_and_refused_beyond() {
     let base = |section: &str, key: &str, value: String| match section {
         "a port" => Some(
             with("net_null0", &format!("net_null0, {key}: {value}"))
@@ -116,11 +116,15 @@ fn least_and_greatest_values_of_every_number_are_accepted() {
             } else {
                 continue;
             };
-            for value in bounds {
-                if let Some(text) = base(section.noun, key.name, format!("{value}{unit}")) {
-                    accept(&text);
-                    count += 1;
-                }
+            let text = |value| base(section.noun, key.name, format!("{value}{unit}"));
+            let [min, max] = bounds;
+            for text in [min, max].into_iter().filter_map(text) {
+                accept(&text);
+                count += 1;
+            }
+            let beyond = [max + 1, max * 10].into_iter().chain(min.checked_sub(1));
+            for text in beyond.filter_map(text) {
+                refuse(&text, "is out of range");
             }
         }
     }
@@ -133,79 +137,67 @@ fn as_json(text: &str) -> Json {
 
 /// Where `value` breaks `schema`, if anywhere: the part of draft-07 that ours uses, patterns aside.
 fn breach(schema: &Json, value: &Json, at: &str) -> Option<String> {
-    let known = [
-        "$schema",
-        "title",
-        "description",
-        "default",
-        "type",
-        "enum",
-        "anyOf",
-        "oneOf",
-        "items",
-        "properties",
-        "additionalProperties",
-        "propertyNames",
-        "required",
-        "pattern",
-        "minimum",
-        "maximum",
-        "minItems",
-        "maxItems",
-        "maxProperties",
-    ];
     let rules = schema.as_object().expect("a schema is an object");
-    assert!(
-        rules.keys().all(|rule| known.contains(&rule.as_str())),
-        "unknown rule in {at}"
-    );
-    let holds = |sub: &Json| breach(sub, value, at).is_none();
-    for (rule, wanted) in rules {
-        let number = || wanted.as_u64();
-        let list = || wanted.as_array().expect("a list").iter();
-        let ok = match rule.as_str() {
-            "type" => match wanted.as_str() {
-                Some("object") => value.is_object(),
-                Some("array") => value.is_array(),
-                Some("string") => value.is_string(),
-                Some("boolean") => value.is_boolean(),
-                Some("integer") => value.is_u64(),
-                other => panic!("type {other:?}"),
-            },
-            "enum" => list().any(|choice| choice == value),
-            "anyOf" => list().any(holds),
-            "oneOf" => list().filter(|sub| holds(sub)).count() == 1,
-            "minimum" => value.as_u64() >= number() || !value.is_u64(),
-            "maximum" => value.as_u64() <= number() || !value.is_u64(),
-            "required" => list().all(|key| value.get(key.as_str().expect("a name")).is_some()),
-            _ => true,
-        };
-        if !ok {
-            return Some(format!("{at}: {rule} {wanted}"));
+    if let Some((rule, wanted)) = rules
+        .iter()
+        .find(|(rule, wanted)| !keeps(rule, wanted, value))
+    {
+        return Some(format!("{at}: {rule} {wanted}"));
+    }
+    for item in value.as_array().into_iter().flatten() {
+        if let Some(found) = rules.get("items").and_then(|items| breach(items, item, at)) {
+            return Some(found);
         }
     }
-    let items = value.as_array().into_iter().flatten();
-    let items = items
-        .filter_map(|item| breach(rules.get("items")?, item, at))
-        .next();
-    items.or_else(|| {
-        value
-            .as_object()
-            .into_iter()
-            .flatten()
-            .find_map(|(key, inner)| {
-                let at = format!("{at}.{key}");
-                match (
-                    schema["properties"].get(key),
-                    schema.get("additionalProperties"),
-                ) {
-                    (Some(property), _) => breach(property, inner, &at),
-                    (None, Some(Json::Bool(false))) => Some(format!("{at}: unknown")),
-                    (None, Some(other)) => breach(other, inner, &at),
-                    (None, None) => None,
-                }
-            })
-    })
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        let at = format!("{at}.{key}");
+        let others = schema.get("additionalProperties");
+        let found = match (schema["properties"].get(key), others) {
+            (Some(property), _) => breach(property, inner, &at),
+            (None, Some(Json::Bool(false))) => Some(format!("{at}: unknown")),
+            (None, Some(other)) => breach(other, inner, &at),
+            (None, None) => None,
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// Whether `value` keeps one rule of a schema, its parts aside.
+fn keeps(rule: &str, wanted: &Json, value: &Json) -> bool {
+    let list = || wanted.as_array().expect("a list").iter();
+    let holds = |sub: &Json| breach(sub, value, "").is_none();
+    match rule {
+        "type" => match wanted.as_str() {
+            Some("object") => value.is_object(),
+            Some("array") => value.is_array(),
+            Some("string") => value.is_string(),
+            Some("boolean") => value.is_boolean(),
+            Some("integer") => value.is_u64(),
+            other => panic!("type {other:?}"),
+        },
+        "enum" => list().any(|choice| choice == value),
+        "anyOf" => list().any(holds),
+        "oneOf" => list().filter(|sub| holds(sub)).count() == 1,
+        "minimum" => value.as_u64() >= wanted.as_u64() || !value.is_u64(),
+        "maximum" => value.as_u64() <= wanted.as_u64() || !value.is_u64(),
+        "required" => list().all(|key| value.get(key.as_str().expect("a name")).is_some()),
+        "$schema"
+        | "title"
+        | "description"
+        | "default"
+        | "items"
+        | "properties"
+        | "pattern"
+        | "additionalProperties"
+        | "propertyNames"
+        | "minItems"
+        | "maxItems"
+        | "maxProperties" => true,
+        other => panic!("unknown rule {other}"),
+    }
 }
 
 #[test]
@@ -278,6 +270,20 @@ fn schema_and_decoder_know_the_same_keys() {
         }
     }
     compare(&ROOT, &schema());
+}
+
+#[test]
+fn the_schema_beside_the_examples_is_that_of_the_tables() {
+    let path = examples().join("weir.schema.json");
+    let fresh = format!("{:#}\n", schema());
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &fresh).expect("the schema can be written");
+    }
+    let text = std::fs::read_to_string(path).expect("weir.schema.json; BLESS=1 writes it");
+    assert!(
+        text == fresh,
+        "weir.schema.json is stale: run this test with BLESS=1"
+    );
 }
 
 #[test]
