@@ -278,6 +278,7 @@ fn a_hundred_services_parse_in_a_few_milliseconds() {
             .sum::<usize>(),
         1000
     );
-    // Measured 9 ms unoptimised on a slow machine; ten times that is a change of complexity.
-    assert!(took < Duration::from_millis(100), "{took:?}");
+    // 8 ms in release on a 2-core machine. The bound leaves room for a debug build on a busy one,
+    // and would still show quadratic work.
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }
