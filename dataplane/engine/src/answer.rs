@@ -36,6 +36,9 @@ pub enum Answer {
 /// The longest packet that is ever quoted into an error, of either family.
 const QUOTE_MAX: usize = weir_wire::icmpv6::ERROR_LEN_MAX;
 
+/// The ECN bits, which are the connection's own and not copied into a reset.
+const ECN: u8 = 3;
+
 /// An answer in the making.
 pub(crate) struct Draft<'a, A: Ip> {
     /// The packet that is answered.
@@ -67,7 +70,9 @@ impl<A: Ip> Draft<'_, A> {
             Answer::TooBig { mtu } => {
                 // The size is found wrong on the way out, after the hop was counted.
                 A::decrement_ttl(ip_mut::<I>(frame, self.packet.l3));
-                Report::TooBig { mtu: u32::from(mtu) }
+                Report::TooBig {
+                    mtu: u32::from(mtu),
+                }
             }
         };
         self.error(io, frame, report)
@@ -95,7 +100,9 @@ impl<A: Ip> Draft<'_, A> {
             return None;
         }
         let (request, reply) = A::ECHO;
-        let [kind, _, hi, lo, ..] = message else { return None };
+        let [kind, _, hi, lo, ..] = message else {
+            return None;
+        };
         *kind = reply;
         // Swapped addresses sum up to the same, so in ICMPv6 too only the type changes.
         let delta = Delta::new().replace_u16(u16::from(request) << 8, u16::from(reply) << 8);
@@ -108,7 +115,10 @@ impl<A: Ip> Draft<'_, A> {
         tcp::emit_reset(&mut segment, I::head(frame), self.packet)?;
         let mut new = self.start(io, A::HEADER_LEN + segment.len())?;
         let ip = I::head_mut(&mut new).get_mut(self.exit.link_len()..)?;
-        A::emit(ip, &self.repr(Protocol::TCP, 0, true, 0, 20));
+        A::emit(
+            ip,
+            &self.repr(Protocol::TCP, self.packet.tos & !ECN, true, 0, 20),
+        );
         ip.get_mut(A::HEADER_LEN..)?.copy_from_slice(&segment);
         Some(new)
     }

@@ -12,6 +12,7 @@ use crate::family::Ip;
 use crate::flow::{Direction, FlowKey};
 use crate::fragment::table::FragmentPorts;
 use crate::id::{DeviceId, PortId};
+use crate::note::Note;
 use crate::tables::{NatSource, Port, Role, Tables, Vip};
 use crate::verdict::{DropReason, PuntClass, Verdict};
 
@@ -26,6 +27,17 @@ pub(crate) struct Arrival {
     pub(crate) link: Link,
     /// For fragments: the ports of the whole packet, once their fragment owner found them out.
     pub(crate) ports: Option<FragmentPorts>,
+}
+
+impl Arrival {
+    /// What another worker, or a later try, has to know of the frame.
+    pub(crate) fn note(&self) -> Note {
+        let note = Note::new(self.device);
+        match self.ports {
+            Some(ports) => note.with_ports(ports),
+            None => note,
+        }
+    }
 }
 
 /// What a packet is.
@@ -82,9 +94,7 @@ pub(crate) fn not_ip(port: &Port, link: &Link, ether_type: Option<EtherType>) ->
     }
     match ether_type {
         None => Verdict::Punt(PuntClass::Arp),
-        Some(ether_type) if LINK_PROTOCOLS.contains(&ether_type) => {
-            Verdict::Punt(PuntClass::Link)
-        }
+        Some(ether_type) if LINK_PROTOCOLS.contains(&ether_type) => Verdict::Punt(PuntClass::Link),
         Some(_) => Verdict::Drop(DropReason::UnknownEtherType),
     }
 }
@@ -183,9 +193,7 @@ fn other_to_vip<A: Ip>(packet: &Parsed<A>, vip: Vip, head: &[u8]) -> Class<A> {
             }
         }
         Some(Message::Redirect) => Class::Verdict(Verdict::Drop(DropReason::IcmpIgnored)),
-        Some(
-            Message::EchoRequest | Message::EchoReply | Message::Listener | Message::Other,
-        )
+        Some(Message::EchoRequest | Message::EchoReply | Message::Listener | Message::Other)
         | None => kernels(DropReason::IcmpIgnored),
     }
 }
@@ -200,7 +208,11 @@ impl<A: Ip> Class<A> {
             protocol: packet.protocol,
         };
         let key = key(packet, direction, ports);
-        Self::Flow(Subject { key, direction, part: Part::Own })
+        Self::Flow(Subject {
+            key,
+            direction,
+            part: Part::Own,
+        })
     }
 
     /// A packet to no VIP: a NAT server's reply, the appliance's own, or the kernel's to route.
@@ -215,8 +227,10 @@ impl<A: Ip> Class<A> {
         if cast || packet.dst.is_multicast() {
             return punt(PuntClass::Multicast);
         }
-        let vip_source =
-            family.vips.get(&packet.src).is_some_and(|vip| vip.role == Role::Active);
+        let vip_source = family
+            .vips
+            .get(&packet.src)
+            .is_some_and(|vip| vip.role == Role::Active);
         if vip_source {
             return Self::Verdict(Verdict::Drop(DropReason::VipSource));
         }
@@ -268,9 +282,9 @@ impl<A: Ip> Class<A> {
         }
         let from_nat = match packet.fragment {
             Fragment::Whole => false,
-            Fragment::First { .. } => {
-                family.nat_source(packet.src, packet.protocol, packet.sport).is_some()
-            }
+            Fragment::First { .. } => family
+                .nat_source(packet.src, packet.protocol, packet.sport)
+                .is_some(),
             // Only its first fragment could tell.
             Fragment::Later { .. } => true,
         };
@@ -290,7 +304,11 @@ impl<A: Ip> Class<A> {
 fn key<A: Ip>(
     packet: &Parsed<A>,
     direction: Direction,
-    FragmentPorts { sport, dport, protocol }: FragmentPorts,
+    FragmentPorts {
+        sport,
+        dport,
+        protocol,
+    }: FragmentPorts,
 ) -> FlowKey<A> {
     match direction {
         Direction::Forward => FlowKey {
@@ -316,7 +334,11 @@ pub(crate) fn piece<A: Ip>(
     ports: FragmentPorts,
     direction: Direction,
 ) -> Subject<A> {
-    Subject { key: key(packet, direction, ports), direction, part: Part::Own }
+    Subject {
+        key: key(packet, direction, ports),
+        direction,
+        part: Part::Own,
+    }
 }
 
 /// Whose reply a packet from a server's side is, without a flow to tell.
@@ -329,7 +351,9 @@ fn message<A: Ip>(packet: &Parsed<A>, head: &[u8]) -> Option<Message> {
     if packet.fragment != Fragment::Whole || packet.end - packet.l4 < 8 {
         return None;
     }
-    Some(A::message(head.get(usize::from(packet.l4)..)?.first_chunk()?))
+    Some(A::message(
+        head.get(usize::from(packet.l4)..)?.first_chunk()?,
+    ))
 }
 
 /// The packet that an ICMP error is about, if it names a flow that could be ours.

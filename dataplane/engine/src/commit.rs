@@ -31,12 +31,17 @@ pub(crate) fn commit<A: Ip>(
     serve: &Serve<A>,
     len: u16,
 ) -> Result<(), NoRoom> {
-    let timeouts = tables.service(serve.service).map_or(&TIMEOUTS, |service| &service.timeouts);
+    let timeouts = tables
+        .service(serve.service)
+        .map_or(&TIMEOUTS, |service| &service.timeouts);
     match &serve.change {
         Change::None => {}
         Change::Touch(index, event) => {
-            let observed =
-                Observed { direction: serve.direction, event: *event, octets: u32::from(len) };
+            let observed = Observed {
+                direction: serve.direction,
+                event: *event,
+                octets: u32::from(len),
+            };
             let flows = A::flows_mut(state);
             let change = flows.touch(*index, observed, timeouts, now);
             if change.before != change.after {
@@ -45,14 +50,24 @@ pub(crate) fn commit<A: Ip>(
                 state.move_flow(server, before, after);
             }
         }
-        Change::Start { replaced, flow, cursor } => {
+        Change::Start {
+            replaced,
+            flow,
+            cursor,
+        } => {
             if let Some(ended) = replaced.and_then(|index| A::flows_mut(state).remove(index)) {
                 uncount(&state.counters, &state.generations, &ended);
             }
             start(state, now, flow, *cursor, timeouts, len)?;
         }
     }
-    count(state, serve.direction, serve.service.index(), serve.server, len);
+    count(
+        state,
+        serve.direction,
+        serve.service.index(),
+        serve.server,
+        len,
+    );
     Ok(())
 }
 
@@ -68,7 +83,11 @@ fn start<A: Ip>(
     let index = A::insert(state, flow, now).map_err(|_| NoRoom)?;
     state.publish_flows();
     // The first packet has moved the state already; without an event it is only counted.
-    let first = Observed { direction: Direction::Forward, event: None, octets: u32::from(len) };
+    let first = Observed {
+        direction: Direction::Forward,
+        event: None,
+        octets: u32::from(len),
+    };
     A::flows_mut(state).touch(index, first, timeouts, now);
     if let (Some(choice), Some(scheduler)) =
         (cursor, state.schedulers.get_mut(flow.service.index()))
@@ -107,7 +126,11 @@ fn count(state: &State, direction: Direction, service: usize, server: Option<u32
 }
 
 fn gauge(counters: &ServerCounters, active: bool) -> &Gauge {
-    if active { &counters.active } else { &counters.inactive }
+    if active {
+        &counters.active
+    } else {
+        &counters.inactive
+    }
 }
 
 impl State {

@@ -49,7 +49,8 @@ impl Gauge {
     #[inline]
     pub fn down(&self) {
         debug_assert!(self.value() > 0, "a gauge of flows never goes below zero");
-        self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
+        self.0
+            .store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
     }
 
     /// Sets the value; by its one writer.

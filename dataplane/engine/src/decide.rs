@@ -133,12 +133,7 @@ pub(crate) fn plan<A: Ip>(
 
 /// A packet of a known flow.
 #[inline]
-fn hit<A: Ip>(
-    view: View<'_>,
-    subject: &Subject<A>,
-    packet: &Parsed<A>,
-    found: Found,
-) -> Plan<A> {
+fn hit<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>, found: Found) -> Plan<A> {
     let entry = A::flows(view.state).entry(found.index);
     let change = match subject.part {
         Part::Own => Change::Touch(found.index, event(packet)),
@@ -148,10 +143,15 @@ fn hit<A: Ip>(
     if found.direction == Direction::Reverse {
         // Also if the server is gone: what it says to its clients is still an answer.
         let rewrite = Rewrite::Translate(entry.key().remote, entry.key().remote_port);
-        let from = From { service: entry.service(), server: server.map(|server| server.id.index) };
+        let from = From {
+            service: entry.service(),
+            server: server.map(|server| server.id.index),
+        };
         return back(view, subject, packet, from, change, rewrite);
     }
-    let Some(server) = server else { return gone(view, subject, packet, found.index) };
+    let Some(server) = server else {
+        return gone(view, subject, packet, found.index);
+    };
     let reused = packet.tcp_flags.is_syn()
         && subject.part == Part::Own
         && matches!(entry.state(), FlowState::Tcp(state) if state.is_closing());
@@ -182,9 +182,14 @@ fn gone<A: Ip>(
         _ if anew => start(view, subject, packet, Some(index)),
         OnServerGone::Drop => Plan::Drop(DropReason::ServerGone, None),
         OnServerGone::Reset => Plan::Drop(DropReason::ServerGone, Some(Answer::Reset)),
-        OnServerGone::Reschedule => {
-            choose(view, subject, packet, service, Some(index), Choice::Scheduler)
-        }
+        OnServerGone::Reschedule => choose(
+            view,
+            subject,
+            packet,
+            service,
+            Some(index),
+            Choice::Scheduler,
+        ),
     }
 }
 
@@ -207,18 +212,22 @@ fn start<A: Ip>(
     if packet.src.is_martian_source() || packet.src == packet.dst {
         return Plan::Drop(DropReason::MartianSource, None);
     }
+    if family.dips.contains_key(&packet.src) {
+        return Plan::Drop(DropReason::MartianSource, None);
+    }
     if family.vips.contains_key(&packet.src) {
         return Plan::Drop(DropReason::VipSource, None);
-    }
-    let later = matches!(packet.fragment, Fragment::Later { .. });
-    let tcp = packet.protocol == Protocol::TCP;
-    let no_port = subject.key.client_port == L4Port::NONE || subject.key.remote_port == L4Port::NONE;
-    if no_port || (tcp && !later && packet.tcp_flags.is_bogus()) {
-        return Plan::Drop(DropReason::BogusTcpFlags, None);
     }
     let Some(service) = listening(view.tables, subject) else {
         return unserved(view, packet);
     };
+    let later = matches!(packet.fragment, Fragment::Later { .. });
+    let tcp = subject.key.protocol == Protocol::TCP;
+    if tcp && !later && packet.tcp_flags.is_bogus() {
+        // Linux resets what has no SYN, and so do we. SYN with FIN or RST tries to trick somebody.
+        let answer = !packet.tcp_flags.intersects(TcpFlags::SYN);
+        return Plan::Drop(DropReason::BogusTcpFlags, answer.then_some(Answer::Reset));
+    }
     let adopts = service.sloppy || view.now < view.state.stateless_until;
     match event(packet) {
         None if tcp => Plan::Drop(DropReason::NoFlow, None),
@@ -228,12 +237,14 @@ fn start<A: Ip>(
         Some(TcpEvent::Rst) => Plan::Drop(DropReason::NoFlow, None),
         Some(TcpEvent::Ack | TcpEvent::Fin) if adopts => {
             // Where flows went without state a while ago, their packets must find the same server.
-            let choice = if service.sloppy { Choice::Scheduler } else { Choice::Stateless };
+            let choice = if service.sloppy {
+                Choice::Scheduler
+            } else {
+                Choice::Stateless
+            };
             choose(view, subject, packet, service, replaced, choice)
         }
-        Some(TcpEvent::Ack | TcpEvent::Fin) => {
-            Plan::Drop(DropReason::NoFlow, Some(Answer::Reset))
-        }
+        Some(TcpEvent::Ack | TcpEvent::Fin) => Plan::Drop(DropReason::NoFlow, Some(Answer::Reset)),
     }
 }
 
@@ -272,6 +283,10 @@ fn choose<A: Ip>(
     replaced: Option<FlowIndex>,
     choice: Choice,
 ) -> Plan<A> {
+    let key = &subject.key;
+    if key.client_port == L4Port::NONE || key.remote_port == L4Port::NONE {
+        return Plan::Drop(DropReason::BogusTcpFlags, None);
+    }
     let picked = match choice {
         Choice::Scheduler => service::pick(view, service, &subject.key),
         Choice::Stateless => service::pick_stateless(view, service, &subject.key),
@@ -283,7 +298,7 @@ fn choose<A: Ip>(
         Mode::Nat => ReturnPath::Through,
         Mode::Dr | Mode::Tunnel => ReturnPath::Direct,
     };
-    let state = match packet.protocol {
+    let state = match subject.key.protocol {
         Protocol::TCP => FlowState::first(event(packet).or(Some(TcpEvent::Ack)), path),
         Protocol(_) => FlowState::Udp,
     };
@@ -298,7 +313,17 @@ fn choose<A: Ip>(
         idle_max: state.timeout(&service.timeouts),
     };
     let rewrite = forward_rewrite(server, subject, None);
-    deliver(view, packet, server, Change::Start { replaced, flow, cursor }, rewrite)
+    deliver(
+        view,
+        packet,
+        server,
+        Change::Start {
+            replaced,
+            flow,
+            cursor,
+        },
+        rewrite,
+    )
 }
 
 /// The same packet without state: the table is full (counted by the caller).
@@ -323,11 +348,7 @@ pub(crate) fn without_state<A: Ip>(
 /// An ICMP error about a flow that is not known here: under ECMP it may be another director's, and
 /// consistent hashing tells whose it is (D37).
 #[cold]
-fn error_without_flow<A: Ip>(
-    view: View<'_>,
-    subject: &Subject<A>,
-    packet: &Parsed<A>,
-) -> Plan<A> {
+fn error_without_flow<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>) -> Plan<A> {
     let consistent = |service: &&Service| {
         service::is_consistent(service) || view.now < view.state.stateless_until
     };
@@ -349,12 +370,10 @@ fn error_without_flow<A: Ip>(
 /// datagram may as well be the server's own question to somebody, unless flows went without state
 /// recently.
 #[cold]
-fn reply_without_flow<A: Ip>(
-    view: View<'_>,
-    subject: &Subject<A>,
-    packet: &Parsed<A>,
-) -> Plan<A> {
-    let connected = packet.tcp_flags.intersects(TcpFlags::ACK.union(TcpFlags::RST));
+fn reply_without_flow<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>) -> Plan<A> {
+    let connected = packet
+        .tcp_flags
+        .intersects(TcpFlags::ACK.union(TcpFlags::RST));
     let reply = connected || view.now < view.state.stateless_until;
     let source = match nat_source(view.tables, &subject.key) {
         Some(NatSource::One(server)) if reply => view.tables.server(server),
@@ -364,12 +383,28 @@ fn reply_without_flow<A: Ip>(
         return Plan::Punt(PuntClass::Routed);
     };
     let vip = view.tables.service(server.service).and_then(|service| {
-        let port = if server.port.is_some() { service.port } else { Some(packet.sport) };
+        let port = if server.port.is_some() {
+            service.port
+        } else {
+            Some(packet.sport)
+        };
         Some((service.id, A::from_ip(service.vip)?, port?))
     });
-    let Some((service, vip, port)) = vip else { return Plan::Punt(PuntClass::Routed) };
-    let from = From { service, server: Some(server.id.index) };
-    back(view, subject, packet, from, Change::None, Rewrite::Translate(vip, port))
+    let Some((service, vip, port)) = vip else {
+        return Plan::Punt(PuntClass::Routed);
+    };
+    let from = From {
+        service,
+        server: Some(server.id.index),
+    };
+    back(
+        view,
+        subject,
+        packet,
+        from,
+        Change::None,
+        Rewrite::Translate(vip, port),
+    )
 }
 
 /// Whose packet it is that goes back to a client.
@@ -391,7 +426,13 @@ fn back<A: Ip>(
     let hop = A::family(view.tables).hop(subject.key.client);
     let From { service, server } = from;
     let direction = Direction::Reverse;
-    go(view, packet, hop, rewrite, |then| Serve { service, server, direction, change, then })
+    go(view, packet, hop, rewrite, |then| Serve {
+        service,
+        server,
+        direction,
+        change,
+        then,
+    })
 }
 
 /// Sends a packet to its server.
@@ -403,7 +444,9 @@ fn deliver<A: Ip>(
     change: Change<A>,
     rewrite: Option<Rewrite<A>>,
 ) -> Plan<A> {
-    let Some(rewrite) = rewrite else { return Plan::Drop(DropReason::NoRoute, None) };
+    let Some(rewrite) = rewrite else {
+        return Plan::Drop(DropReason::NoRoute, None);
+    };
     let (service, direction) = (server.service, Direction::Forward);
     let server_slot = Some(server.id.index);
     go(view, packet, server.hop, rewrite, |then| Serve {
@@ -433,7 +476,10 @@ fn go<A: Ip>(
         return Plan::Drop(DropReason::NoRoute, None);
     };
     if packet.ttl <= 1 {
-        return Plan::Serve(serve(Then::Answer(DropReason::TtlExpired, Answer::TimeExceeded)));
+        return Plan::Serve(serve(Then::Answer(
+            DropReason::TtlExpired,
+            Answer::TimeExceeded,
+        )));
     }
     let len = packet.end - packet.l3;
     let room = match rewrite {
@@ -442,9 +488,16 @@ fn go<A: Ip>(
     };
     if len > room && !may_fragment::<A>(packet, len, rewrite) {
         let mtu = room.max(A::MTU_MIN);
-        return Plan::Serve(serve(Then::Answer(DropReason::TooBig, Answer::TooBig { mtu })));
+        return Plan::Serve(serve(Then::Answer(
+            DropReason::TooBig,
+            Answer::TooBig { mtu },
+        )));
     }
-    Plan::Serve(serve(Then::Send(Send { rewrite, to, oversize: len > room })))
+    Plan::Serve(serve(Then::Send(Send {
+        rewrite,
+        to,
+        oversize: len > room,
+    })))
 }
 
 /// Whether a packet that does not fit is fragmented, as IPVS does, instead of being answered.

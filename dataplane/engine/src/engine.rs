@@ -44,7 +44,10 @@ impl EngineMemory {
     /// Memory for `flows` flows of each family from the heap, never given back: for tests and
     /// benches. Workers use hugepages.
     pub fn leak_heap(flows: usize) -> Self {
-        Self { v4: FlowMemory::leak_heap(flows), v6: FlowMemory::leak_heap(flows) }
+        Self {
+            v4: FlowMemory::leak_heap(flows),
+            v6: FlowMemory::leak_heap(flows),
+        }
     }
 }
 
@@ -138,9 +141,19 @@ impl Engine {
 
     /// Ends idle flows: looks at the next `budget` entries of each family. Once per loop.
     pub fn expire(&mut self, now: Time, budget: usize) {
-        let State { v4, v6, generations, counters, .. } = &mut self.state;
-        let step4 = v4.expire(now, budget, &mut |entry| uncount(counters, generations, entry));
-        let step6 = v6.expire(now, budget, &mut |entry| uncount(counters, generations, entry));
+        let State {
+            v4,
+            v6,
+            generations,
+            counters,
+            ..
+        } = &mut self.state;
+        let step4 = v4.expire(now, budget, &mut |entry| {
+            uncount(counters, generations, entry)
+        });
+        let step6 = v6.expire(now, budget, &mut |entry| {
+            uncount(counters, generations, entry)
+        });
         let expired = step4.expired + step6.expired;
         if expired > 0 {
             counters.flows_expired.add(expired as u64);
@@ -158,22 +171,41 @@ impl Engine {
         f: &mut impl FnMut(FlowView),
     ) -> Option<FlowCursor> {
         if cursor.v6 {
-            let next =
-                self.state.v6.scan(cursor.at, budget, now, |_, entry| f(view(entry, now)))?;
+            let next = self
+                .state
+                .v6
+                .scan(cursor.at, budget, now, |_, entry| f(view(entry, now)))?;
             return Some(FlowCursor { v6: true, at: next });
         }
-        let next = self.state.v4.scan(cursor.at, budget, now, |_, entry| f(view(entry, now)));
-        Some(next.map_or(FlowCursor { v6: true, at: 0 }, |at| FlowCursor { v6: false, at }))
+        let next = self
+            .state
+            .v4
+            .scan(cursor.at, budget, now, |_, entry| f(view(entry, now)));
+        Some(
+            next.map_or(FlowCursor { v6: true, at: 0 }, |at| FlowCursor {
+                v6: false,
+                at,
+            }),
+        )
     }
 
     /// Prepares for new tables: slots that changed hands begin to count from zero, and limits are
     /// set. Call between two bursts whenever the tables are swapped, also for the first ones, with
     /// the default as the old. Walks the servers once.
     pub fn adopt(&mut self, old: &Tables, new: &Tables) {
-        let AnswerLimits { per_second, per_client, .. } = new.answers;
+        let AnswerLimits {
+            per_second,
+            per_client,
+            ..
+        } = new.answers;
         self.state.answers.set(per_second, per_second);
         self.state.answers_by_client.set(per_client, per_client);
-        let State { generations, counters, schedulers, .. } = &mut self.state;
+        let State {
+            generations,
+            counters,
+            schedulers,
+            ..
+        } = &mut self.state;
         let slots = generations.iter_mut().zip(&counters.servers);
         for ((generation, counters), server) in slots.zip(&new.servers) {
             // An empty slot keeps its generation: the same server may come back to its flows (D62).
@@ -184,7 +216,10 @@ impl Engine {
             }
         }
         let names = |tables: &Tables, slot: usize| {
-            tables.services.get(slot).and_then(|service| Some(service.as_ref()?.name.clone()))
+            tables
+                .services
+                .get(slot)
+                .and_then(|service| Some(service.as_ref()?.name.clone()))
         };
         let slots = schedulers.iter_mut().zip(&counters.services).enumerate();
         for (slot, (scheduler, counters)) in slots.take(new.services.len()) {
@@ -200,8 +235,12 @@ impl Engine {
 impl State {
     /// Publishes how many flows there are.
     pub(crate) fn publish_flows(&self) {
-        self.counters.flows.set((self.v4.len() + self.v6.len()) as u64);
-        self.counters.flows_half_open.set((self.v4.half_open() + self.v6.half_open()) as u64);
+        self.counters
+            .flows
+            .set((self.v4.len() + self.v6.len()) as u64);
+        self.counters
+            .flows_half_open
+            .set((self.v4.half_open() + self.v6.half_open()) as u64);
     }
 
     /// Whether the limits allow one more answer to this client.
@@ -218,11 +257,7 @@ impl State {
 }
 
 /// Takes an ended flow out of its server's gauges.
-pub(crate) fn uncount<A: Ip>(
-    counters: &WorkerCounters,
-    generations: &[u32],
-    entry: &FlowEntry<A>,
-) {
+pub(crate) fn uncount<A: Ip>(counters: &WorkerCounters, generations: &[u32], entry: &FlowEntry<A>) {
     let server = entry.server();
     let slot = server.index as usize;
     // Gauges are of the slot's present generation; flows of servers that are gone are in none.
@@ -230,7 +265,11 @@ pub(crate) fn uncount<A: Ip>(
         return;
     }
     if let Some(counters) = counters.servers.get(slot) {
-        if entry.state().is_active() { counters.active.down() } else { counters.inactive.down() }
+        if entry.state().is_active() {
+            counters.active.down()
+        } else {
+            counters.inactive.down()
+        }
     }
 }
 

@@ -55,11 +55,8 @@ pub(crate) trait Ip: Address {
     /// This family's fragmented packets in progress.
     fn fragments(state: &mut State) -> &mut FragmentTable<Self>;
     /// Enters a flow; flows that end for it are taken out of the gauges.
-    fn insert(
-        state: &mut State,
-        flow: &NewFlow<Self>,
-        now: Time,
-    ) -> Result<FlowIndex, InsertError>;
+    fn insert(state: &mut State, flow: &NewFlow<Self>, now: Time)
+    -> Result<FlowIndex, InsertError>;
     /// An item of the pipeline's stage.
     fn work(item: Item<Self>) -> Work;
     /// This family's keys in the pipeline's stage.
@@ -97,9 +94,27 @@ impl Ip for Ipv4Addr {
     const ECHO: (u8, u8) = (8, 0);
 
     fn emit(packet: &mut [u8], repr: &Repr<Self>) {
-        let Repr { src, dst, protocol, ttl, tos, dont_fragment, id, payload_len } = *repr;
+        let Repr {
+            src,
+            dst,
+            protocol,
+            ttl,
+            tos,
+            dont_fragment,
+            id,
+            payload_len,
+        } = *repr;
         if let Some(out) = packet.first_chunk_mut() {
-            let repr = Ipv4Repr { src, dst, protocol, ttl, tos, dont_fragment, id, payload_len };
+            let repr = Ipv4Repr {
+                src,
+                dst,
+                protocol,
+                ttl,
+                tos,
+                dont_fragment,
+                id,
+                payload_len,
+            };
             ipv4::emit(out, &repr);
         }
     }
@@ -146,8 +161,15 @@ impl Ip for Ipv4Addr {
         flow: &NewFlow<Self>,
         now: Time,
     ) -> Result<FlowIndex, InsertError> {
-        let State { v4, counters, generations, .. } = state;
-        v4.insert(flow, now, &mut |ended, _| uncount(counters, generations, ended))
+        let State {
+            v4,
+            counters,
+            generations,
+            ..
+        } = state;
+        v4.insert(flow, now, &mut |ended, _| {
+            uncount(counters, generations, ended)
+        })
     }
 
     #[inline]
@@ -260,8 +282,15 @@ impl Ip for Ipv6Addr {
         flow: &NewFlow<Self>,
         now: Time,
     ) -> Result<FlowIndex, InsertError> {
-        let State { v6, counters, generations, .. } = state;
-        v6.insert(flow, now, &mut |ended, _| uncount(counters, generations, ended))
+        let State {
+            v6,
+            counters,
+            generations,
+            ..
+        } = state;
+        v6.insert(flow, now, &mut |ended, _| {
+            uncount(counters, generations, ended)
+        })
     }
 
     #[inline]

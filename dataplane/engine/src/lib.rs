@@ -12,6 +12,7 @@ mod commit;
 pub mod counters;
 mod decide;
 mod engine;
+pub mod explain;
 mod family;
 pub mod flow;
 pub mod fragment;

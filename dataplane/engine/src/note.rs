@@ -59,9 +59,12 @@ impl Note {
 
     /// Ports and protocol, if a fragment owner found them out.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the fields have 16 and 8 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the fields have 16 and 8 bits"
+    )]
     pub fn ports(self) -> Option<FragmentPorts> {
-        (self.0 & PORTS_KNOWN != 0).then(|| FragmentPorts {
+        (self.0 & PORTS_KNOWN != 0).then_some(FragmentPorts {
             sport: L4Port((self.0 >> 16) as u16),
             dport: L4Port(self.0 as u16),
             protocol: Protocol((self.0 >> 48) as u8),
@@ -77,8 +80,11 @@ mod tests {
     fn a_note_says_back_what_was_written() {
         let note = Note::new(DeviceId(7));
         assert_eq!((note.device(), note.ports()), (DeviceId(7), None));
-        let ports =
-            FragmentPorts { sport: L4Port(0xffff), dport: L4Port(80), protocol: Protocol::UDP };
+        let ports = FragmentPorts {
+            sport: L4Port(0xffff),
+            dport: L4Port(80),
+            protocol: Protocol::UDP,
+        };
         let note = note.with_ports(ports);
         assert_eq!(Note::from_bits(note.bits()).device(), DeviceId(7));
         assert_eq!(note.ports(), Some(ports));

@@ -63,7 +63,9 @@ pub(crate) fn trim_padding<A: Ip, I: Io>(frame: &mut I::Frame, packet: &Parsed<A
 /// The octets from the IP header on.
 #[inline]
 pub(crate) fn ip_mut<I: Io>(frame: &mut I::Frame, l3: u16) -> &mut [u8] {
-    I::head_mut(frame).get_mut(usize::from(l3)..).unwrap_or(&mut [])
+    I::head_mut(frame)
+        .get_mut(usize::from(l3)..)
+        .unwrap_or(&mut [])
 }
 
 /// Direct routing: TTL and MACs change, nothing else (D46).

@@ -55,7 +55,9 @@ pub struct Route<A: Address> {
 
 impl<A: Address> Default for Routes<A> {
     fn default() -> Self {
-        Self { lengths: Vec::new() }
+        Self {
+            lengths: Vec::new(),
+        }
     }
 }
 
@@ -63,7 +65,9 @@ impl<A: Address> Default for Routes<A> {
 #[inline]
 fn prefix<A: Address>(address: A, len: u8) -> u128 {
     let host_bits = (A::LEN * 8).saturating_sub(usize::from(len));
-    let mask = u128::MAX.checked_shl(u32::try_from(host_bits).unwrap_or(128)).unwrap_or(0);
+    let mask = u128::MAX
+        .checked_shl(u32::try_from(host_bits).unwrap_or(128))
+        .unwrap_or(0);
     address.bits() & mask
 }
 
@@ -72,7 +76,15 @@ impl<A: Address> Routes<A> {
     /// in use.
     #[inline]
     pub fn lookup(&self, address: A) -> Option<Route<A>> {
-        self.lengths.iter().find_map(|(len, map)| map.get(&prefix(address, *len)).copied())
+        self.lengths
+            .iter()
+            .find_map(|(len, map)| map.get(&prefix(address, *len)).copied())
+    }
+
+    /// All routes, longest prefix first: the prefix as a number, its length, the route.
+    pub fn iter(&self) -> impl Iterator<Item = (u128, u8, &Route<A>)> {
+        let rows = self.lengths.iter();
+        rows.flat_map(|(len, map)| map.iter().map(|(bits, route)| (*bits, *len, route)))
     }
 
     /// Whether there is no route at all.
@@ -94,10 +106,12 @@ impl<A: Address> FromIterator<(A, u8, Route<A>)> for Routes<A> {
         let mut lengths: Vec<(u8, Map<u128, Route<A>>)> = Vec::new();
         for (address, len, route) in routes {
             let len = len.min(u8::try_from(A::LEN * 8).unwrap_or(u8::MAX));
-            let at = lengths.binary_search_by(|(other, _)| len.cmp(other)).unwrap_or_else(|at| {
-                lengths.insert(at, (len, Map::default()));
-                at
-            });
+            let at = lengths
+                .binary_search_by(|(other, _)| len.cmp(other))
+                .unwrap_or_else(|at| {
+                    lengths.insert(at, (len, Map::default()));
+                    at
+                });
             lengths[at].1.entry(prefix(address, len)).or_insert(route);
         }
         Self { lengths }
@@ -111,7 +125,11 @@ mod tests {
     use super::*;
 
     fn via<A: Address>(port: u16) -> Route<A> {
-        Route { port: PortId(port), gateway: None, source: None }
+        Route {
+            port: PortId(port),
+            gateway: None,
+            source: None,
+        }
     }
 
     #[test]
@@ -126,7 +144,10 @@ mod tests {
         .into_iter()
         .collect();
         let port = |a, b, c, d| routes.lookup(Ipv4Addr::new(a, b, c, d)).unwrap().port.0;
-        assert_eq!([port(8, 8, 8, 8), port(10, 9, 9, 9), port(10, 1, 9, 9)], [0, 1, 2]);
+        assert_eq!(
+            [port(8, 8, 8, 8), port(10, 9, 9, 9), port(10, 1, 9, 9)],
+            [0, 1, 2]
+        );
         assert_eq!(port(10, 1, 0, 7), 3);
         assert_eq!(routes.count(), 4);
     }

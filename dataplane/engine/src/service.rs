@@ -28,9 +28,16 @@ pub(crate) fn pick<'a, A: Ip>(
         maglev_servers: &service.maglev_servers,
         generation: view.tables.generation,
     };
-    let request = Request { key, cluster: &CLUSTER_KEY };
+    let request = Request {
+        key,
+        cluster: &CLUSTER_KEY,
+    };
     let fresh = SchedulerState::default();
-    let state = view.state.schedulers.get(service.id.index()).unwrap_or(&fresh);
+    let state = view
+        .state
+        .schedulers
+        .get(service.id.index())
+        .unwrap_or(&fresh);
     let load = |server: ServerId| load(view, server);
     let choice = service.scheduler.choose(state, &pool, &request, &load)?;
     Some((view.tables.server(choice.server)?, Some(choice)))
@@ -57,7 +64,10 @@ pub(crate) fn is_consistent(service: &Service) -> bool {
 fn load(view: View<'_>, server: ServerId) -> Load {
     match view.state.counters.servers.get(server.index as usize) {
         Some(counters) => Load {
-            active: counters.active.value().saturating_add(counters.active_elsewhere.value()),
+            active: counters
+                .active
+                .value()
+                .saturating_add(counters.active_elsewhere.value()),
             inactive: counters
                 .inactive
                 .value()

@@ -54,12 +54,20 @@ impl Steering {
     /// # Panics
     /// If `workers` is out of range: the configuration bounds it.
     pub fn new(workers: u16, key: [u8; 40]) -> Self {
-        assert!((1..=256).contains(&workers), "the configuration bounds the workers");
+        assert!(
+            (1..=256).contains(&workers),
+            "the configuration bounds the workers"
+        );
         let indirection = core::array::from_fn(|i| {
             u8::try_from(i % usize::from(workers)).expect("less than 256 workers' count")
         });
         let words = (workers > 1).then(|| Arc::new(words(&key)));
-        Self { workers, key, words, indirection }
+        Self {
+            workers,
+            key,
+            words,
+            indirection,
+        }
     }
 
     /// How many workers there are.
@@ -81,9 +89,13 @@ impl Steering {
     /// The owner of all flows of this client address and L4 port.
     #[inline]
     pub fn owner<A: Address>(&self, client: A, port: L4Port) -> WorkerId {
-        let Some(words) = &self.words else { return WorkerId(0) };
+        let Some(words) = &self.words else {
+            return WorkerId(0);
+        };
         let hash = toeplitz(words, client.octets().as_ref(), port.to_be_bytes());
-        WorkerId(u16::from(self.indirection[hash as usize & (INDIRECTION_LEN - 1)]))
+        WorkerId(u16::from(
+            self.indirection[hash as usize & (INDIRECTION_LEN - 1)],
+        ))
     }
 
     /// The worker that puts a fragmented packet of this client and IP identification in order.
@@ -98,13 +110,22 @@ impl Steering {
 #[inline]
 fn toeplitz(words: &Words, address: &[u8], port: [u8; 2]) -> u32 {
     let input = address.iter().chain(&port);
-    words.iter().zip(input).fold(0, |hash, (word, &octet)| hash ^ word[usize::from(octet)])
+    words
+        .iter()
+        .zip(input)
+        .fold(0, |hash, (word, &octet)| hash ^ word[usize::from(octet)])
 }
 
 /// The 32 key bits that begin at `bit`.
 fn window(key: &[u8; 40], bit: usize) -> u32 {
-    let wide = key[bit / 8..].iter().take(5).fold(0u64, |wide, &octet| wide << 8 | u64::from(octet));
-    #[expect(clippy::cast_possible_truncation, reason = "the 32 bits below the shifted-out ones")]
+    let wide = key[bit / 8..]
+        .iter()
+        .take(5)
+        .fold(0u64, |wide, &octet| wide << 8 | u64::from(octet));
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the 32 bits below the shifted-out ones"
+    )]
     {
         (wide >> (8 - bit % 8)) as u32
     }

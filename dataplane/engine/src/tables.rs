@@ -268,7 +268,11 @@ impl Device {
     pub fn port(&self, vlan: Option<u16>) -> Option<PortId> {
         match vlan {
             None => self.untagged,
-            Some(vid) => self.tagged.iter().find(|(tag, _)| *tag == vid).map(|(_, port)| *port),
+            Some(vid) => self
+                .tagged
+                .iter()
+                .find(|(tag, _)| *tag == vid)
+                .map(|(_, port)| *port),
         }
     }
 }
@@ -299,17 +303,27 @@ impl<A: Address> Family<A> {
     #[inline]
     pub fn nat_source(&self, address: A, protocol: Protocol, port: L4Port) -> Option<NatSource> {
         let exact = self.nat_sources.get(&(address, protocol, port));
-        exact.or_else(|| self.nat_hosts.get(&(address, protocol))).copied()
+        exact
+            .or_else(|| self.nat_hosts.get(&(address, protocol)))
+            .copied()
     }
 
     /// The way to an address.
     #[inline]
     pub fn hop(&self, address: A) -> Hop {
-        let Some(route) = self.routes.lookup(address) else { return Hop::NoRoute };
+        let Some(route) = self.routes.lookup(address) else {
+            return Hop::NoRoute;
+        };
         let neighbour = route.gateway.unwrap_or(address);
         match self.neighbours.get(&(route.port, neighbour)) {
-            Some(mac) => Hop::Ready(NextHop { port: route.port, mac: *mac }),
-            None => Hop::Unresolved { port: route.port, neighbour: neighbour.into() },
+            Some(mac) => Hop::Ready(NextHop {
+                port: route.port,
+                mac: *mac,
+            }),
+            None => Hop::Unresolved {
+                port: route.port,
+                neighbour: neighbour.into(),
+            },
         }
     }
 }

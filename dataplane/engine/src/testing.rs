@@ -144,7 +144,9 @@ impl Io for TestIo {
             return false;
         }
         while frame.head.len() < octets {
-            let Some(mut next) = frame.tail.pop_front() else { return false };
+            let Some(mut next) = frame.tail.pop_front() else {
+                return false;
+            };
             let wanted = (octets - frame.head.len()).min(next.len());
             frame.head.extend(next.drain(..wanted));
             if !next.is_empty() {

@@ -189,6 +189,11 @@ mod tests {
         labels.dedup();
         assert_eq!(labels.len(), DropReason::COUNT);
         assert!(DropReason::ALL.iter().all(|r| r.text().ends_with('.')));
-        assert!(DropReason::ALL.iter().enumerate().all(|(i, r)| r.index() == i));
+        assert!(
+            DropReason::ALL
+                .iter()
+                .enumerate()
+                .all(|(i, r)| r.index() == i)
+        );
     }
 }

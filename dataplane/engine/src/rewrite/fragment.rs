@@ -51,7 +51,9 @@ fn split_v4<I: Io>(
     mtu: usize,
 ) -> Result<u64, DropReason> {
     let headers = I::head(frame);
-    let ihl = headers.get(link_len).map_or(0, |octet| usize::from(octet & 0x0f) * 4);
+    let ihl = headers
+        .get(link_len)
+        .map_or(0, |octet| usize::from(octet & 0x0f) * 4);
     let mut head = Head::copy(headers, link_len + ihl)?;
     let flags = Ipv4Mut::parse(&mut head.octets[link_len..])
         .map(|ip| (ip.view().fragment_offset(), ip.view().more_fragments()))
@@ -68,7 +70,9 @@ fn split_v4<I: Io>(
     for offset in (unit..payload).step_by(unit) {
         let len = unit.min(payload - offset);
         let more = offset + len < payload || flags.1;
-        let at = u16::try_from(offset).map_err(|_| DropReason::TooBig)?.saturating_add(flags.0);
+        let at = u16::try_from(offset)
+            .map_err(|_| DropReason::TooBig)?
+            .saturating_add(flags.0);
         set_fragment_v4(&mut head.octets, link_len, ihl + len, at, more);
         send::<I>(io, frame, port, &head, head.len + offset, len)?;
         originated += 1;
@@ -98,7 +102,15 @@ fn split_v6<I: Io>(
     let mut originated = 0;
     for offset in (unit..payload).step_by(unit) {
         let len = unit.min(payload - offset);
-        set_fragment_v6(&mut head, link_len, next, id, offset, len, offset + len < payload)?;
+        set_fragment_v6(
+            &mut head,
+            link_len,
+            next,
+            id,
+            offset,
+            len,
+            offset + len < payload,
+        )?;
         send::<I>(io, frame, port, &head, fixed + offset, len)?;
         originated += 1;
     }
@@ -116,7 +128,10 @@ fn split_v6<I: Io>(
 impl Head {
     fn copy(from: &[u8], len: usize) -> Result<Self, DropReason> {
         let mut octets = [0; HEAD_MAX];
-        let from = from.get(..len).filter(|_| len <= HEAD_MAX).ok_or(DropReason::Malformed)?;
+        let from = from
+            .get(..len)
+            .filter(|_| len <= HEAD_MAX)
+            .ok_or(DropReason::Malformed)?;
         octets[..len].copy_from_slice(from);
         Ok(Self { octets, len })
     }
@@ -167,7 +182,15 @@ fn set_fragment_v6(
     }
     if let Some(out) = head.octets[l3 + ipv6::HEADER_LEN..].first_chunk_mut() {
         let next_header = weir_wire::addr::Protocol(next);
-        fragment::emit(out, FragmentRepr { next_header, offset, more, id });
+        fragment::emit(
+            out,
+            FragmentRepr {
+                next_header,
+                offset,
+                more,
+                id,
+            },
+        );
     }
     Ok(())
 }
@@ -182,7 +205,9 @@ fn blank_options(options: &mut [u8]) {
             1 => 1,
             _ => options.get(at + 1).map_or(0, |len| usize::from(*len)),
         };
-        let Some(option) = options.get_mut(at..at + len).filter(|o| !o.is_empty()) else { return };
+        let Some(option) = options.get_mut(at..at + len).filter(|o| !o.is_empty()) else {
+            return;
+        };
         if kind & 0x80 == 0 {
             option.fill(1);
         }
@@ -192,7 +217,10 @@ fn blank_options(options: &mut [u8]) {
 
 /// Recomputes the header checksum after the options changed.
 fn repair_v4(ip: &mut [u8], ihl: usize) {
-    if let Some(header) = ip.get_mut(..ihl).filter(|header| header.len() >= ipv4::HEADER_LEN) {
+    if let Some(header) = ip
+        .get_mut(..ihl)
+        .filter(|header| header.len() >= ipv4::HEADER_LEN)
+    {
         header[10..12].fill(0);
         let sum = weir_wire::checksum::of(header);
         header[10..12].copy_from_slice(&sum.0);

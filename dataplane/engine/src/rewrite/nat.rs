@@ -39,7 +39,9 @@ pub(crate) fn translate<A: Ip, I: Io>(
     }
     A::decrement_ttl(ip);
     if !matches!(packet.fragment, Fragment::Later { .. }) {
-        let l4 = ip.get_mut(usize::from(packet.l4 - packet.l3)..).unwrap_or(&mut []);
+        let l4 = ip
+            .get_mut(usize::from(packet.l4 - packet.l3)..)
+            .unwrap_or(&mut []);
         put(l4, port_at, to.1.to_be_bytes());
         fix_l4(l4, packet.protocol, address.replace_u16(old_port.0, to.1.0));
     }
@@ -62,9 +64,15 @@ pub(crate) fn fix_l4(l4: &mut [u8], protocol: Protocol, delta: Delta) {
         Protocol::UDP => 6,
         Protocol(_) => return,
     };
-    let Some(&[hi, lo]) = l4.get(at..at + 2).and_then(|bytes| bytes.first_chunk()) else { return };
+    let Some(&[hi, lo]) = l4.get(at..at + 2).and_then(|bytes| bytes.first_chunk()) else {
+        return;
+    };
     let old = Checksum([hi, lo]);
-    let new = if protocol == Protocol::UDP { delta.apply_udp(old) } else { delta.apply(old) };
+    let new = if protocol == Protocol::UDP {
+        delta.apply_udp(old)
+    } else {
+        delta.apply(old)
+    };
     put(l4, at, new.0);
 }
 
@@ -81,9 +89,16 @@ pub(crate) fn translate_error<A: Ip, I: Io>(
     exit: Exit<'_>,
 ) -> Result<(), DropReason> {
     trim_padding::<A, I>(frame, packet);
-    let Some(quoted) = about(packet, I::head(frame)) else { return Err(DropReason::IcmpNoFlow) };
+    let Some(quoted) = about(packet, I::head(frame)) else {
+        return Err(DropReason::IcmpNoFlow);
+    };
     let (mut ends, old) = (
-        Endpoints { src: quoted.src, sport: quoted.sport, dst: quoted.dst, dport: quoted.dport },
+        Endpoints {
+            src: quoted.src,
+            sport: quoted.sport,
+            dst: quoted.dst,
+            dport: quoted.dport,
+        },
         match direction {
             Direction::Forward => packet.dst,
             Direction::Reverse => packet.src,
@@ -97,7 +112,11 @@ pub(crate) fn translate_error<A: Ip, I: Io>(
     let inner = quoted::rewrite(head, &quoted, &ends).ok_or(DropReason::IcmpNoFlow)?;
     let outer = Delta::new().replace_addr(old, to.0);
     // ICMPv6's sum covers the outer addresses, ICMP's does not.
-    let delta = if A::LEN == 16 { inner.and(outer) } else { inner };
+    let delta = if A::LEN == 16 {
+        inner.and(outer)
+    } else {
+        inner
+    };
     icmp::update_checksum(head, usize::from(packet.l4), delta);
     let ip = ip_mut::<I>(frame, packet.l3);
     match direction {

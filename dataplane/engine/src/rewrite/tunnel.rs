@@ -3,6 +3,7 @@
 //! The outer TTL is the inner one after its decrement; DSCP and ECN are copied whole (which is also
 //! RFC 6040's normal mode); DF is copied from an inner IPv4 header and clear around IPv6.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_wire::addr::EtherType;
@@ -44,6 +45,15 @@ impl Outer {
     }
 }
 
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(source, destination) => write!(f, "{source} > {destination}"),
+            Self::V6(source, destination) => write!(f, "{source} > {destination}"),
+        }
+    }
+}
+
 /// Wraps a packet. `id` is the outer identification, used where DF is clear.
 #[inline]
 pub(crate) fn encapsulate<A: Ip, I: Io>(
@@ -63,22 +73,44 @@ pub(crate) fn encapsulate<A: Ip, I: Io>(
     }
     let payload_len = packet.end - packet.l3;
     let ttl = packet.ttl.saturating_sub(1);
-    let inner = Inner { protocol: A::IN_IP, len: payload_len, tos: packet.tos };
+    let inner = Inner {
+        protocol: A::IN_IP,
+        len: payload_len,
+        tos: packet.tos,
+    };
     let head = I::head_mut(frame);
     let out = head.get_mut(link_len..).unwrap_or(&mut []);
     let ether_type = match outer {
         Outer::V4(src, dst) => {
             let dont_fragment = packet.dont_fragment && A::LEN == 4;
             let id = if dont_fragment { 0 } else { id };
-            let outer = OuterV4 { src, dst, ttl, dont_fragment, id };
-            if !out.first_chunk_mut().is_some_and(|out| ipip::emit_v4(out, &outer, inner)) {
+            let outer = OuterV4 {
+                src,
+                dst,
+                ttl,
+                dont_fragment,
+                id,
+            };
+            if !out
+                .first_chunk_mut()
+                .is_some_and(|out| ipip::emit_v4(out, &outer, inner))
+            {
                 return Err(DropReason::Oversize);
             }
             EtherType::IPV4
         }
         Outer::V6(src, dst) => {
             if let Some(out) = out.first_chunk_mut() {
-                ipip::emit_v6(out, &OuterV6 { src, dst, hop_limit: ttl, flow_label: 0 }, inner);
+                ipip::emit_v6(
+                    out,
+                    &OuterV6 {
+                        src,
+                        dst,
+                        hop_limit: ttl,
+                        flow_label: 0,
+                    },
+                    inner,
+                );
             }
             EtherType::IPV6
         }

@@ -169,7 +169,10 @@ impl Spec {
     /// Builds the tables of a generation. Servers are numbered through in order, and the
     /// generation of their slots is given by `slots` where it is not 1.
     pub fn tables(&self, generation: u64) -> Tables {
-        let mut tables = Tables { generation, ..Tables::default() };
+        let mut tables = Tables {
+            generation,
+            ..Tables::default()
+        };
         if self.workers > 1 {
             let key = crate::steering::DEFAULT_KEY;
             tables.steering = crate::steering::Steering::new(self.workers, key);
@@ -215,8 +218,14 @@ impl Spec {
 
     fn devices(&self) -> Box<[Device]> {
         let device = |(number, spec): (u16, &PortSpec)| match spec.vlan {
-            None => Device { untagged: Some(PortId(number)), tagged: Box::default() },
-            Some(vid) => Device { untagged: None, tagged: [(vid, PortId(number))].into() },
+            None => Device {
+                untagged: Some(PortId(number)),
+                tagged: Box::default(),
+            },
+            Some(vid) => Device {
+                untagged: None,
+                tagged: [(vid, PortId(number))].into(),
+            },
         };
         (0..).zip(&self.ports).map(device).collect()
     }
@@ -228,11 +237,23 @@ impl Spec {
             for (address, len) in &port.addresses {
                 if let Some(address) = A::try_from_ip(*address) {
                     family.dips.insert(address, id);
-                    routes.push((address, *len, Route { port: id, gateway: None, source: None }));
+                    routes.push((
+                        address,
+                        *len,
+                        Route {
+                            port: id,
+                            gateway: None,
+                            source: None,
+                        },
+                    ));
                 }
             }
             for gateway in port.gateways.iter().filter_map(|ip| A::try_from_ip(*ip)) {
-                let route = Route { port: id, gateway: Some(gateway), source: None };
+                let route = Route {
+                    port: id,
+                    gateway: Some(gateway),
+                    source: None,
+                };
                 routes.push((A::UNSPECIFIED, 0, route));
             }
         }
@@ -254,7 +275,15 @@ impl Spec {
         let first = servers.len();
         for spec in &spec.servers {
             let index = u32::try_from(servers.len()).expect("few servers in a test");
-            servers.push(self.server(ServerId { index, generation: 1 }, id, spec, tables));
+            servers.push(self.server(
+                ServerId {
+                    index,
+                    generation: 1,
+                },
+                id,
+                spec,
+                tables,
+            ));
         }
         let own = &servers[first..];
         let candidate = |server: &Server| Candidate {
@@ -295,9 +324,11 @@ impl Spec {
         tables: &Tables,
     ) -> Server {
         let hop = tables.hop(spec.address);
-        let source = self.ports.iter().flat_map(|port| &port.addresses).find(|(dip, len)| {
-            same_subnet(*dip, spec.address, *len)
-        });
+        let source = self
+            .ports
+            .iter()
+            .flat_map(|port| &port.addresses)
+            .find(|(dip, len)| same_subnet(*dip, spec.address, *len));
         Server {
             id,
             service,
@@ -320,7 +351,10 @@ fn same_subnet(a: IpAddr, b: IpAddr, len: u8) -> bool {
             u64::from(a.to_bits() ^ b.to_bits()) >> (32 - u32::from(len)) == 0
         }
         (IpAddr::V6(a), IpAddr::V6(b)) => {
-            (a.to_bits() ^ b.to_bits()).checked_shr(128 - u32::from(len)).unwrap_or(0) == 0
+            (a.to_bits() ^ b.to_bits())
+                .checked_shr(128 - u32::from(len))
+                .unwrap_or(0)
+                == 0
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
@@ -357,21 +391,37 @@ fn listen<A: Address + TryFromIp>(
     service: &Service,
     servers: &[Server],
 ) {
-    let usual = Vip { role: Role::Active, unserved: Unserved::Answer, dip: None };
+    let usual = Vip {
+        role: Role::Active,
+        unserved: Unserved::Answer,
+        dip: None,
+    };
     family.vips.entry(vip).or_insert(usual);
     let (first, last) = (L4Port(spec.ports.0), L4Port(spec.ports.1));
     if first == last {
         family.exact.insert((vip, spec.protocol, first), service.id);
     } else {
-        let range = PortRange { first, last, service: service.id };
-        let mut ranges =
-            family.ranges.remove(&(vip, spec.protocol)).unwrap_or_default().into_vec();
+        let range = PortRange {
+            first,
+            last,
+            service: service.id,
+        };
+        let mut ranges = family
+            .ranges
+            .remove(&(vip, spec.protocol))
+            .unwrap_or_default()
+            .into_vec();
         ranges.push(range);
         ranges.sort_by_key(|range| range.last.0 - range.first.0);
         family.ranges.insert((vip, spec.protocol), ranges.into());
     }
-    for server in servers.iter().filter(|s| s.service == service.id && s.mode == Mode::Nat) {
-        let Some(address) = A::try_from_ip(server.address) else { continue };
+    for server in servers
+        .iter()
+        .filter(|s| s.service == service.id && s.mode == Mode::Nat)
+    {
+        let Some(address) = A::try_from_ip(server.address) else {
+            continue;
+        };
         match server.port.or(service.port) {
             Some(port) => {
                 family
@@ -426,13 +476,23 @@ impl World {
 
     /// The engine of one of several workers.
     pub fn of_worker(spec: &Spec, flows: usize, worker: WorkerId) -> Self {
-        let config = EngineConfig { worker, hash_key: HashKey::new([1, 2, 3, 4]), seed: 7 };
+        let config = EngineConfig {
+            worker,
+            hash_key: HashKey::new([1, 2, 3, 4]),
+            seed: 7,
+        };
         let counters = Arc::new(WorkerCounters::with_slots(64, 256));
         let mut engine = Engine::new(config, EngineMemory::leak_heap(flows), counters);
         let tables = spec.tables(1);
         engine.adopt(&Tables::default(), &tables);
         let now = Time::ZERO + Duration::from_secs(1);
-        Self { engine, tables, io: TestIo::default(), now, outcome: Outcome::new() }
+        Self {
+            engine,
+            tables,
+            io: TestIo::default(),
+            now,
+            outcome: Outcome::new(),
+        }
     }
 
     /// Swaps the tables.
@@ -455,7 +515,13 @@ impl World {
     /// Runs a burst that a device received, and checks that no frame got lost.
     pub fn burst(&mut self, ingress: Ingress, frames: &mut [TestFrame]) -> Vec<Verdict> {
         let came: Vec<usize> = frames.iter().map(|frame| frame.bytes().len()).collect();
-        let Self { engine, tables, io, now, outcome } = self;
+        let Self {
+            engine,
+            tables,
+            io,
+            now,
+            outcome,
+        } = self;
         engine.run(io, tables, *now, ingress, frames, outcome);
         let verdicts = outcome.verdicts().to_vec();
         assert_eq!(verdicts.len(), frames.len());
@@ -466,7 +532,11 @@ impl World {
         for (_, frame) in &io.originated {
             counters.sent.count(frame.bytes().len());
         }
-        assert_eq!(counters.imbalance(), 0, "frames are conserved: {verdicts:?}");
+        assert_eq!(
+            counters.imbalance(),
+            0,
+            "frames are conserved: {verdicts:?}"
+        );
         verdicts
     }
 
@@ -484,8 +554,17 @@ impl World {
         if let Verdict::Forward(port) = verdict {
             out.push((port, frame.bytes()));
         }
-        out.extend(self.io.originated.drain(..).map(|(port, frame)| (port, frame.bytes())));
-        Sent { verdict, frame, out }
+        out.extend(
+            self.io
+                .originated
+                .drain(..)
+                .map(|(port, frame)| (port, frame.bytes())),
+        );
+        Sent {
+            verdict,
+            frame,
+            out,
+        }
     }
 
     /// The outcome of the last burst.

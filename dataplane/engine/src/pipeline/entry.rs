@@ -1,0 +1,264 @@
+//! The first stage: a frame's octets become a flow key, an answer to be given, or a verdict.
+
+use weir_wire::ParseError;
+use weir_wire::checksum::Sum;
+use weir_wire::parse::{self, Fragment, Frame, HEADERS_LEN_MAX, Parsed};
+
+use super::{Ingress, Item, Keys, Memo, Task, Work};
+use crate::answer::Answer;
+use crate::classify::{self, Arrival, Class, Part, Piece, Subject};
+use crate::engine::State;
+use crate::family::Ip;
+use crate::flow::Direction;
+use crate::fragment::table::{FragmentData, FragmentKey, FragmentPorts};
+use crate::io::Io;
+use crate::note::Note;
+use crate::outcome::Outcome;
+use crate::tables::{Tables, Vip};
+use crate::time::Time;
+use crate::verdict::{DropReason, Verdict, Wait};
+
+/// The first stage: from octets to a flow key or a verdict.
+pub(super) struct Entry<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) tables: &'a Tables,
+    pub(super) now: Time,
+    pub(super) ingress: Ingress,
+    pub(super) keys: &'a mut Keys,
+    pub(super) memo: &'a mut Memo,
+    pub(super) outcome: &'a mut Outcome,
+}
+
+impl Entry<'_> {
+    /// Parses a frame and says what is to be done with it.
+    #[inline]
+    pub(super) fn parse<I: Io>(&mut self, frame: &mut I::Frame) -> Work {
+        let (device, ports) = match self.ingress {
+            Ingress::Device(device) => (device, None),
+            Ingress::HandedIn | Ingress::Released => {
+                let note = Note::from_bits(I::note(frame));
+                (note.device(), note.ports())
+            }
+        };
+        let (link, found) = match parse_frame::<I>(frame) {
+            Ok(found) => found,
+            Err(error) => return Work::Done(Verdict::Drop(reason(error))),
+        };
+        let port_id = self
+            .tables
+            .devices
+            .get(device.index())
+            .and_then(|d| d.port(link.vlan));
+        let known = port_id.and_then(|id| Some((id, self.tables.port(id)?)));
+        let Some((port_id, port)) = known.filter(|_| link.inner_vlan.is_none()) else {
+            return Work::Done(Verdict::Drop(DropReason::UnknownVlan));
+        };
+        let arrival = Arrival {
+            device,
+            port: port_id,
+            link,
+            ports,
+        };
+        match found {
+            Frame::V4(packet) => self.packet::<_, I>(frame, packet, arrival),
+            Frame::V6(packet) => self.packet::<_, I>(frame, packet, arrival),
+            Frame::Arp => Work::Done(classify::not_ip(port, &link, None)),
+            Frame::OtherEther(other) => Work::Done(classify::not_ip(port, &link, Some(other))),
+        }
+    }
+
+    #[inline]
+    fn packet<A: Ip, I: Io>(
+        &mut self,
+        frame: &mut I::Frame,
+        packet: Parsed<A>,
+        arrival: Arrival,
+    ) -> Work {
+        let tables = self.tables;
+        let Some(port) = tables.port(arrival.port) else {
+            return Work::Done(Verdict::Drop(DropReason::UnknownVlan));
+        };
+        if packet.protocol == A::ICMP {
+            gather_icmp::<A, I>(frame, &packet);
+        }
+        let vip = self.vip(packet.dst);
+        let mut arrival = arrival;
+        let subject = match classify::ip(tables, &packet, &arrival, vip, port, I::head(frame)) {
+            Class::Verdict(verdict) => return Work::Done(verdict),
+            Class::Answer(_, Answer::Echo) if !icmp_is_intact::<A, I>(frame, &packet) => {
+                return Work::Done(Verdict::Drop(DropReason::Malformed));
+            }
+            Class::Flow(Subject {
+                part: Part::Error, ..
+            }) if !icmp_is_intact::<A, I>(frame, &packet) => {
+                return Work::Done(Verdict::Drop(DropReason::Malformed));
+            }
+            Class::Answer(reason, answer) => {
+                return A::work(Item {
+                    packet,
+                    arrival,
+                    task: Task::Answer(reason, answer),
+                });
+            }
+            Class::Flow(subject) => subject,
+            Class::Fragment(piece) => {
+                let ports = match self.ports(&packet, &arrival, &piece) {
+                    Ok(ports) => ports,
+                    Err(verdict) => {
+                        I::set_note(frame, arrival.note().bits());
+                        return Work::Done(verdict);
+                    }
+                };
+                arrival.ports = Some(ports);
+                classify::piece(&packet, ports, piece.direction)
+            }
+        };
+        let owner = tables
+            .steering
+            .owner(subject.key.client, subject.key.client_port);
+        if owner != self.state.worker && !tables.steering.is_single() {
+            I::set_note(frame, arrival.note().bits());
+            return Work::Done(Verdict::HandOver(owner));
+        }
+        let hash = A::flows(self.state).hash(&subject.key);
+        let at = A::keys(self.keys).push(hash);
+        A::work(Item {
+            packet,
+            arrival,
+            task: Task::Flow(subject, at),
+        })
+    }
+
+    /// The ports of a fragment's packet, or what becomes of the fragment without them.
+    ///
+    /// One worker, the fragment owner, sees all fragments of a packet first. What it finds out
+    /// travels with the frame, so that nobody asks twice.
+    #[cold]
+    fn ports<A: Ip>(
+        &mut self,
+        packet: &Parsed<A>,
+        arrival: &Arrival,
+        piece: &Piece<A>,
+    ) -> Result<FragmentPorts, Verdict> {
+        if let Some(ports) = arrival.ports {
+            return Ok(ports);
+        }
+        let (id, offset, last) = match packet.fragment {
+            Fragment::Whole => (0, 0, true),
+            Fragment::First { id } => (id, 0, false),
+            Fragment::Later { id, offset, last } => (id, offset, last),
+        };
+        let steering = &self.tables.steering;
+        let owner = steering.fragment_owner(piece.client, id);
+        if owner != self.state.worker && !steering.is_single() {
+            return Err(Verdict::HandOver(owner));
+        }
+        let key = FragmentKey::new(packet.src, packet.dst, id, packet.protocol);
+        let data = FragmentData {
+            offset,
+            len: packet.end - packet.l4,
+            last,
+        };
+        let fragments = A::fragments(self.state);
+        let bad = |_| Verdict::Drop(DropReason::BadFragment);
+        if offset == 0 {
+            let Parsed {
+                sport,
+                dport,
+                protocol,
+                ..
+            } = *packet;
+            let ports = FragmentPorts {
+                sport,
+                dport,
+                protocol,
+            };
+            fragments.insert(&key, ports, data, self.now).map_err(bad)?;
+            self.outcome.first_fragment();
+            return Ok(ports);
+        }
+        match fragments.lookup(&key, data, self.now).map_err(bad)? {
+            Some(ports) => Ok(ports),
+            None if piece.direction == Direction::Reverse => Err(piece.otherwise),
+            None => Err(Verdict::Hold(Wait::FirstFragment)),
+        }
+    }
+
+    /// The VIP at an address.
+    #[inline]
+    fn vip<A: Ip>(&mut self, address: A) -> Option<Vip> {
+        let memo = A::memo(self.memo);
+        if let Some((last, vip)) = memo
+            && *last == address
+        {
+            return *vip;
+        }
+        let vip = A::family(self.tables).vips.get(&address).copied();
+        *memo = Some((address, vip));
+        vip
+    }
+}
+
+/// Parses a frame, gathering its headers in the first segment if they are not there.
+#[inline]
+fn parse_frame<I: Io>(frame: &mut I::Frame) -> Result<(parse::Link, Frame), ParseError> {
+    let len = I::len(frame);
+    match parse::parse(I::head(frame), len) {
+        Err(ParseError::Split) => {
+            I::pull(frame, len.min(HEADERS_LEN_MAX));
+            parse::parse(I::head(frame), len)
+        }
+        parsed => parsed,
+    }
+}
+
+/// Gathers an ICMP message up to the ports of the packet that it may quote.
+#[cold]
+fn gather_icmp<A: Ip, I: Io>(frame: &mut I::Frame, packet: &Parsed<A>) {
+    const QUOTE_HEADERS_MAX: usize = 8 + 40 + weir_wire::ipv6::EXTENSIONS_LEN_MAX + 20;
+    let wanted = usize::from(packet.end).min(usize::from(packet.l4) + QUOTE_HEADERS_MAX);
+    if I::head(frame).len() < wanted {
+        I::pull(frame, wanted);
+    }
+}
+
+/// Whether an ICMP message's checksum is right. Such messages are acted upon, so a damaged one must
+/// not be believed.
+#[cold]
+fn icmp_is_intact<A: Ip, I: Io>(frame: &I::Frame, packet: &Parsed<A>) -> bool {
+    const CHUNK: usize = 256;
+    let (l4, end) = (usize::from(packet.l4), usize::from(packet.end));
+    let mut sum = match A::LEN {
+        16 => Sum::pseudo(packet.src, packet.dst, A::ICMP, packet.end - packet.l4),
+        _ => Sum::new(),
+    };
+    for at in (l4..end).step_by(CHUNK) {
+        let mut chunk = [0; CHUNK];
+        let chunk = &mut chunk[..CHUNK.min(end - at)];
+        if !I::copy_out(frame, at, chunk) {
+            return false;
+        }
+        sum = sum.over(chunk);
+    }
+    sum.is_valid()
+}
+
+/// The drop reason of a frame that cannot be parsed.
+#[cold]
+fn reason(error: ParseError) -> DropReason {
+    match error {
+        // Headers that do not even fit a buffer of their own.
+        ParseError::Truncated | ParseError::Split => DropReason::Truncated,
+        ParseError::Malformed | ParseError::BadUdpLength | ParseError::Jumbogram => {
+            DropReason::Malformed
+        }
+        ParseError::Oversize => DropReason::Oversize,
+        ParseError::LlcFrame => DropReason::UnknownEtherType,
+        ParseError::VlanDepth => DropReason::UnknownVlan,
+        ParseError::BadIpChecksum => DropReason::BadIpChecksum,
+        ParseError::SourceRoute => DropReason::SourceRoute,
+        ParseError::TinyFragment => DropReason::TinyFragment,
+        ParseError::FragmentOverflow => DropReason::BadFragment,
+        ParseError::ExtensionChain => DropReason::ExtensionChain,
+    }
+}

@@ -1,0 +1,254 @@
+//! The last stages: what is decided is carried out, and the frame rewritten or answered.
+
+use core::net::IpAddr;
+
+use super::{FamilyKeys, Item, Task};
+use crate::answer::{Answer, Draft};
+use crate::classify::{Part, Subject};
+use crate::commit::{NoRoom, commit};
+use crate::decide::{self, Plan, Rewrite, Send, Then, View};
+use crate::engine::State;
+use crate::family::Ip;
+use crate::flow::Direction;
+use crate::flow::tcp::TcpState;
+use crate::id::PortId;
+use crate::io::Io;
+use crate::outcome::Outcome;
+use crate::rewrite::{self, Exit};
+use crate::tables::{Hop, Tables};
+use crate::time::Time;
+use crate::verdict::{DropReason, Verdict, Wait};
+
+/// The last stages: what is decided is carried out and the frame rewritten.
+pub(super) struct Way<'a, I: Io> {
+    pub(super) state: &'a mut State,
+    pub(super) io: &'a mut I,
+    pub(super) tables: &'a Tables,
+    pub(super) now: Time,
+    pub(super) outcome: &'a mut Outcome,
+    /// The frame's place in the burst.
+    pub(super) at: usize,
+}
+
+impl<I: Io> Way<'_, I> {
+    /// Decides about a packet and carries that out.
+    #[inline]
+    pub(super) fn settle<A: Ip>(
+        &mut self,
+        frame: &mut I::Frame,
+        item: &Item<A>,
+        keys: &FamilyKeys<A>,
+    ) -> Verdict {
+        let (subject, at) = match &item.task {
+            Task::Flow(subject, at) => (subject, *at),
+            Task::Answer(reason, answer) => {
+                return self.answer(frame, item, Direction::Forward, *reason, *answer);
+            }
+        };
+        let flows = A::flows(self.state);
+        let (hash, candidate) = (keys.hashes[at], keys.hints[at]);
+        let found = flows
+            .confirm(&subject.key, hash, candidate, self.now)
+            // An earlier packet of this very burst may have started the flow.
+            .or_else(|| flows.lookup(&subject.key, hash, self.now));
+        let view = View {
+            tables: self.tables,
+            state: self.state,
+            now: self.now,
+        };
+        let plan = decide::plan(view, subject, &item.packet, found);
+        let plan = match plan {
+            Plan::Serve(serve) => {
+                let len = item.packet.end - item.packet.l3;
+                match commit(self.state, self.tables, self.now, &serve, len) {
+                    Ok(()) => return self.then(frame, item, serve.direction, serve.then),
+                    Err(NoRoom) => self.without_state(item, subject),
+                }
+            }
+            Plan::Drop(..) | Plan::Punt(_) | Plan::Hold(..) => plan,
+        };
+        match plan {
+            Plan::Drop(reason, None) => Verdict::Drop(reason),
+            Plan::Drop(reason, Some(answer)) => {
+                self.answer(frame, item, subject.direction, reason, answer)
+            }
+            Plan::Punt(class) => Verdict::Punt(class),
+            Plan::Hold(port, neighbour) => self.hold(frame, item, port, neighbour),
+            Plan::Serve(serve) => self.then(frame, item, serve.direction, serve.then),
+        }
+    }
+
+    /// Plans again for a packet whose flow found no room.
+    #[cold]
+    fn without_state<A: Ip>(&mut self, item: &Item<A>, subject: &Subject<A>) -> Plan<A> {
+        let counters = &self.state.counters;
+        counters.flow_insert_failures.add(1);
+        let view = View {
+            tables: self.tables,
+            state: self.state,
+            now: self.now,
+        };
+        let plan = decide::without_state(view, subject, &item.packet);
+        if let Plan::Serve(serve) = &plan {
+            // All of the flow's packets come without an entry, for as long as it may live.
+            let service = self.tables.service(serve.service);
+            let established = TcpState::Established;
+            let span = service.map(|s| s.timeouts.tcp(established).as_duration());
+            self.state.stateless_until = self.now + span.unwrap_or_default();
+            let len = item.packet.end - item.packet.l3;
+            // Nothing is entered, so nothing can fail.
+            let _ = commit(self.state, self.tables, self.now, serve, len);
+        }
+        plan
+    }
+
+    #[inline]
+    fn then<A: Ip>(
+        &mut self,
+        frame: &mut I::Frame,
+        item: &Item<A>,
+        direction: Direction,
+        then: Then<A>,
+    ) -> Verdict {
+        match then {
+            Then::Answer(reason, answer) => self.answer(frame, item, direction, reason, answer),
+            Then::Send(send) => match self.send(frame, item, direction, &send) {
+                Ok(()) => Verdict::Forward(send.to.port),
+                Err(reason) => Verdict::Drop(reason),
+            },
+        }
+    }
+
+    /// Rewrites a frame for its way out.
+    #[inline]
+    fn send<A: Ip>(
+        &mut self,
+        frame: &mut I::Frame,
+        item: &Item<A>,
+        direction: Direction,
+        send: &Send<A>,
+    ) -> Result<(), DropReason> {
+        let port = self.tables.port(send.to.port).ok_or(DropReason::NoRoute)?;
+        let exit = Exit {
+            port,
+            mac: send.to.mac,
+        };
+        let packet = &item.packet;
+        match send.rewrite {
+            Rewrite::Direct => rewrite::direct::<A, I>(frame, packet, exit)?,
+            Rewrite::Translate(address, l4_port) => {
+                let to = (address, l4_port);
+                if item.is_error() {
+                    rewrite::nat::translate_error::<A, I>(frame, packet, direction, to, exit)?;
+                } else {
+                    rewrite::nat::translate::<A, I>(frame, packet, direction, to, exit)?;
+                }
+            }
+            Rewrite::Tunnel(outer) => {
+                let [id, ..] = split_id(self.state.take_id());
+                rewrite::tunnel::encapsulate::<A, I>(frame, packet, outer, id, exit)?;
+            }
+        }
+        if send.oversize {
+            self.fragment(frame, send.to.port, exit)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn fragment(
+        &mut self,
+        frame: &mut I::Frame,
+        port: PortId,
+        exit: Exit<'_>,
+    ) -> Result<(), DropReason> {
+        let id = self.state.take_id();
+        let originated = rewrite::fragment::split(self.io, frame, port, exit, id)?;
+        self.state.counters.originated.add(originated);
+        Ok(())
+    }
+
+    /// Keeps a frame until its next hop is known.
+    #[cold]
+    fn hold<A: Ip>(
+        &mut self,
+        frame: &mut I::Frame,
+        item: &Item<A>,
+        port: PortId,
+        neighbour: IpAddr,
+    ) -> Verdict {
+        I::set_note(frame, item.arrival.note().bits());
+        self.outcome.wait_for(self.at, port, neighbour);
+        Verdict::Hold(Wait::Neighbour)
+    }
+
+    /// Answers the sender of a frame that is dropped.
+    ///
+    /// The answer takes the route to its receiver. If there is none, or its next hop is not
+    /// resolved, it goes back to where the frame came from, which did just now reach the client;
+    /// waiting for ARP is not worth it for an answer that a client will ask for again.
+    #[cold]
+    fn answer<A: Ip>(
+        &mut self,
+        frame: &mut I::Frame,
+        item: &Item<A>,
+        direction: Direction,
+        reason: DropReason,
+        answer: Answer,
+    ) -> Verdict {
+        let verdict = Verdict::Drop(reason);
+        let Item {
+            packet, arrival, ..
+        } = item;
+        let (port_id, mac) = match A::family(self.tables).hop(packet.src) {
+            Hop::Ready(hop) => (hop.port, hop.mac),
+            Hop::Unresolved { .. } | Hop::NoRoute => (arrival.port, arrival.link.src),
+        };
+        let Some(port) = self.tables.port(port_id) else {
+            return verdict;
+        };
+        let from = match direction {
+            Direction::Forward => Some(packet.dst),
+            // A server is told by the router it sees, which is this director's own address.
+            Direction::Reverse => port.addresses.iter().find_map(|(dip, _)| A::from_ip(*dip)),
+        };
+        let Some(from) = from else { return verdict };
+        if !self.state.may_answer(packet.src, self.now) {
+            return verdict;
+        }
+        let [id, ..] = split_id(self.state.take_id());
+        let draft = Draft {
+            packet,
+            from,
+            exit: Exit { port, mac },
+            id,
+        };
+        if let Some(new) = draft.write(self.io, frame, answer) {
+            self.state.counters.originated.add(1);
+            self.io.originate(port_id, new);
+        }
+        verdict
+    }
+}
+
+impl<A: Ip> Item<A> {
+    #[inline]
+    fn is_error(&self) -> bool {
+        matches!(
+            &self.task,
+            Task::Flow(
+                Subject {
+                    part: Part::Error,
+                    ..
+                },
+                _
+            )
+        )
+    }
+}
+
+/// The low and high half of an identification.
+fn split_id(id: u32) -> [u16; 2] {
+    let [a, b, c, d] = id.to_le_bytes();
+    [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]
+}
