@@ -7,6 +7,7 @@
 
 pub mod config;
 mod arp;
+pub mod driver;
 mod frame;
 pub mod health;
 pub mod mirror;

@@ -65,6 +65,17 @@ pub enum Edit {
     Weight(u16),
 }
 
+impl std::fmt::Display for Edit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::State(State::Ready) => f.write_str("ready"),
+            Self::State(State::Drain) => f.write_str("draining"),
+            Self::State(State::Maintenance) => f.write_str("in maintenance"),
+            Self::Weight(weight) => write!(f, "weight {weight}"),
+        }
+    }
+}
+
 /// All runtime changes, by service and server name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -157,9 +157,13 @@ impl Taps {
     }
 
     /// For the mirror: which interface is which port's.
-    pub fn interfaces(&self) -> Interfaces {
+    pub fn interfaces(&self, config: &Config) -> Interfaces {
         let taps = self.indexes.iter().copied().zip((0..).map(PortId)).collect();
-        Interfaces { taps, ..Interfaces::default() }
+        let mut netdevs: Vec<(String, PortId)> = Vec::new();
+        for (id, port) in (0..).map(PortId).zip(&config.ports) {
+            netdevs.extend(backing_netdev(&port.device).map(|name| (name.to_owned(), id)));
+        }
+        Interfaces { taps, netdevs }
     }
 }
 

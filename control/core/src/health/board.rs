@@ -12,7 +12,7 @@ use weir_engine::tables::Map;
 use weir_engine::time::Time;
 
 use super::Verdicts;
-use super::machine::{Entry, Machine, Outcome, State, Tally};
+use super::machine::{Entry, HISTORY_COUNT_MAX, Machine, Outcome, State, Tally};
 use crate::config::{Config, HealthCheck, ServerState};
 use crate::overlay::Overlay;
 
@@ -84,6 +84,23 @@ struct Checked {
     due: Option<Time>,
     /// When the last probe started.
     started: Time,
+}
+
+impl Checked {
+    fn report(&self, history_count: usize) -> ServerHealth {
+        let history = self.machine.history();
+        let skip = self.machine.history().count().saturating_sub(history_count);
+        ServerHealth {
+            service: self.service.clone(),
+            server: self.server.clone(),
+            check: self.check.name.clone(),
+            target: self.target,
+            state: self.machine.state(),
+            since: self.machine.since(),
+            history: history.skip(skip).cloned().collect(),
+            tally: self.machine.tally().clone(),
+        }
+    }
 }
 
 /// All checked servers.
@@ -234,21 +251,18 @@ impl Board {
         &self.verdicts
     }
 
-    /// All checked servers, by service and name.
+    /// All checked servers, by service and name, with their last result only.
     pub fn report(&self) -> Vec<ServerHealth> {
-        let health = |c: &Checked| ServerHealth {
-            service: c.service.clone(),
-            server: c.server.clone(),
-            check: c.check.name.clone(),
-            target: c.target,
-            state: c.machine.state(),
-            since: c.machine.since(),
-            history: c.machine.history().cloned().collect(),
-            tally: c.machine.tally().clone(),
-        };
-        let mut all: Vec<ServerHealth> = self.checks.values().map(health).collect();
-        all.sort_by(|a, b| (&a.service, &a.server).cmp(&(&b.service, &b.server)));
+        let mut all: Vec<ServerHealth> = self.checks.values().map(|c| c.report(1)).collect();
+        all.sort_unstable_by(|a, b| (&a.service, &a.server).cmp(&(&b.service, &b.server)));
         all
+    }
+
+    /// One checked server with its whole history.
+    pub fn report_one(&self, service: &str, server: &str) -> Option<ServerHealth> {
+        let key = (Arc::from(service), Arc::from(server));
+        let checked = self.checks.get(self.by_name.get(&key)?)?;
+        Some(checked.report(HISTORY_COUNT_MAX))
     }
 
     /// A random part of `whole`: xorshift64, good enough to spread probes.

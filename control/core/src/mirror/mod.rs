@@ -4,6 +4,7 @@
 //! is its copy for reconcile. Plain data here; [`model`] applies what [`netlink`] hears.
 
 pub mod model;
+pub mod netlink;
 
 use std::net::IpAddr;
 use std::sync::Arc;

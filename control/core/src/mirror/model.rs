@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -24,8 +24,8 @@ use crate::config::Prefix;
 pub struct Interfaces {
     /// TAPs by interface index.
     pub taps: Map<u32, PortId>,
-    /// Netdevs that carry ports, by interface index.
-    pub netdevs: Map<u32, Vec<PortId>>,
+    /// Netdevs that carry ports, by name.
+    pub netdevs: Vec<(String, PortId)>,
 }
 
 /// Everything that the kernel has said so far.
@@ -213,9 +213,13 @@ impl Model {
     }
 
     fn link(&mut self, message: &LinkMessage, exists: bool) {
-        let Some(ports) = self.interfaces.netdevs.get(&message.header.index) else { return };
+        let name = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
+        let Some(name) = name else { return };
         let up = exists && message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-        for port in ports {
+        for (_, port) in self.interfaces.netdevs.iter().filter(|(netdev, _)| netdev == name) {
             self.carriers.insert(*port, up);
         }
     }

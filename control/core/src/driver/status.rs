@@ -1,0 +1,63 @@
+//! What the control thread lets others see of itself: a snapshot, replaced as a whole.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weir_engine::id::PortId;
+use weir_engine::tables::{Map, Role, Tables};
+use weir_engine::time::Time;
+
+use crate::config::Config;
+use crate::health::Verdicts;
+use crate::health::board::ServerHealth;
+use crate::mirror::Mirror;
+use crate::overlay::Overlay;
+use crate::uplink::UplinkCounters;
+
+/// Everything that `weir show` and `/metrics` need of the control thread.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The configuration that is run; `None` before the first tables.
+    pub config: Option<Arc<Config>>,
+    /// The file it came from.
+    pub config_file: String,
+    /// Runtime changes on top.
+    pub overlay: Overlay,
+    /// Which checked servers are up.
+    pub verdicts: Verdicts,
+    /// All checked servers, with their last result only; at most a second old.
+    pub health: Arc<Vec<ServerHealth>>,
+    /// The tables that were published last.
+    pub tables: Arc<Tables>,
+    /// The kernel's addresses, routes and neighbours.
+    pub mirror: Mirror,
+    /// Link state by port.
+    pub links: Map<PortId, bool>,
+    /// VIPs as ARP and neighbour discovery see them.
+    pub vips: Vec<VipStatus>,
+    /// ARP and neighbour discovery answers sent.
+    pub arp_replies: u64,
+    /// Frames between ports and TAPs.
+    pub uplink: UplinkCounters,
+    /// Accepted configurations since start, the first included.
+    pub revision: u64,
+    /// Refused ones.
+    pub reload_failures: u64,
+    /// What changed last, in one line, and when.
+    pub last_change: (Time, String),
+    /// Now, on the clock of every [`Time`] in here.
+    pub now: Time,
+}
+
+/// A VIP as ARP and neighbour discovery see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VipStatus {
+    /// The address.
+    pub vip: IpAddr,
+    /// Whether it is ours to answer for.
+    pub role: Role,
+    /// On which ports.
+    pub ports: Vec<PortId>,
+    /// How often somebody else claimed it.
+    pub conflicts: u64,
+}
