@@ -21,7 +21,7 @@ pub(crate) enum Way {
     Queue {
         queue: TxQueue,
         from_others: Vec<Consumer<Mbuf>>,
-        transit: Burst,
+        transit: Box<Burst>,
     },
     /// Another worker owns the queue.
     Ring(Producer<Mbuf>),

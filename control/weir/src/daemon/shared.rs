@@ -1,0 +1,73 @@
+//! What the management thread may read: counters, published snapshots, and ways to ask.
+//!
+//! Nothing here can stall control or a worker: counters are atomics, snapshots are swapped whole,
+//! questions go through bounded channels.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weir_dpdk::{Mempool, Tsc};
+use weir_engine::counters::{Counter, WorkerCounters};
+use weir_engine::tables::Tables;
+use weir_worker::WorkerStats;
+
+use super::devices::OpenDevice;
+use super::inspect::Inspector;
+
+/// A value that is replaced as a whole; readers get the newest.
+#[derive(Debug)]
+pub(crate) struct Latest<T>(Mutex<Arc<T>>);
+
+impl<T> Latest<T> {
+    pub(crate) fn new(value: Arc<T>) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    /// The newest value. The lock is held for the copy of a pointer only.
+    pub(crate) fn load(&self) -> Arc<T> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the value.
+    pub(crate) fn store(&self, value: Arc<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct WorkerFacts {
+    pub(crate) cpu: usize,
+    pub(crate) stats: Arc<WorkerStats>,
+}
+
+/// Everything the management thread reads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Tsc,
+    pub(crate) workers: Vec<WorkerFacts>,
+    pub(crate) flows_per_worker: u64,
+    pub(crate) pool: Mempool,
+    pub(crate) devices: Vec<OpenDevice>,
+    /// What the machine lacks and what it costs, said at start.
+    pub(crate) notes: Vec<String>,
+    pub(crate) tables: Latest<Tables>,
+    pub(crate) inspector: Inspector,
+}
+
+impl Shared {
+    /// The sum of one counter over all workers.
+    pub(crate) fn sum(&self, counter: impl Fn(&WorkerCounters) -> &Counter) -> u64 {
+        self.workers
+            .iter()
+            .map(|worker| counter(&worker.stats.counters).value())
+            .sum()
+    }
+
+    /// The sum of one counter, read as a number, over all workers.
+    pub(crate) fn total(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.workers
+            .iter()
+            .map(|worker| value(&worker.stats.counters))
+            .sum()
+    }
+}

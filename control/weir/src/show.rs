@@ -1,0 +1,444 @@
+//! Views as text: what `weir show`, `weir status` and `weir explain` print.
+
+use crate::table::{Align, Table};
+use crate::views::{
+    Drops, Explanation, Flows, HealthList, InOut, Neighbours, Ports, Routes, Server, Servers,
+    Services, Status, Workers,
+};
+
+use Align::{Left, Right};
+
+/// `3.2M`: three digits that matter, for people. `--json` has them all.
+pub(crate) fn short(count: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (1_000_000_000_000, "T"),
+        (1_000_000_000, "G"),
+        (1_000_000, "M"),
+        (100_000, "k"),
+    ];
+    for (size, unit) in UNITS {
+        if count >= size {
+            let size = if unit == "k" { 1_000 } else { size };
+            let tenths = count / (size / 10);
+            return if tenths >= 1_000 {
+                format!("{}{unit}", tenths / 10)
+            } else {
+                format!("{}.{}{unit}", tenths / 10, tenths % 10)
+            };
+        }
+    }
+    count.to_string()
+}
+
+/// `4m12s`, `3d4h`: the two largest units.
+pub(crate) fn span(seconds: f64) -> String {
+    let s = std::time::Duration::try_from_secs_f64(seconds)
+        .unwrap_or_default()
+        .as_secs();
+    match s {
+        0..60 if seconds < 10.0 => format!("{seconds:.1}s"),
+        0..60 => format!("{s}s"),
+        60..3_600 => format!("{}m{}s", s / 60, s % 60),
+        3_600..86_400 => format!("{}h{}m", s / 3_600, s % 3_600 / 60),
+        _ => format!("{}d{}h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+fn both(count: InOut) -> String {
+    format!("{}/{}", short(count.incoming), short(count.outgoing))
+}
+
+/// Health and state in one word, as an operator says it.
+fn condition(server: &Server) -> String {
+    match (server.state.as_str(), server.up) {
+        ("ready", true) => "up".into(),
+        ("ready", false) => "DOWN".into(),
+        (state, true) => state.into(),
+        (state, false) => format!("{state},DOWN"),
+    }
+}
+
+fn endpoint(address: &str, port: &str) -> String {
+    if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
+}
+
+pub(crate) fn services(view: &Services) -> String {
+    let mut table = Table::new(&[
+        ("SERVICE / server", Left),
+        ("ADDRESS", Left),
+        ("MODE", Left),
+        ("SCHED", Left),
+        ("STATE", Left),
+        ("WEIGHT", Right),
+        ("ACTIVE", Right),
+        ("INACT", Right),
+        ("CONNS", Right),
+        ("PKTS in/out", Right),
+        ("BYTES in/out", Right),
+    ]);
+    for service in &view.services {
+        let usable = service
+            .servers
+            .iter()
+            .filter(|server| server.usable)
+            .count();
+        table.row([
+            service.name.clone(),
+            format!(
+                "{} {}",
+                endpoint(&service.address, &service.port),
+                service.protocol
+            ),
+            service.mode.clone(),
+            service.scheduler.clone(),
+            format!("{usable}/{} usable", service.servers.len()),
+            String::new(),
+            short(
+                service
+                    .servers
+                    .iter()
+                    .map(|server| server.active_connections)
+                    .sum(),
+            ),
+            short(
+                service
+                    .servers
+                    .iter()
+                    .map(|server| server.inactive_connections)
+                    .sum(),
+            ),
+            short(service.connections),
+            both(service.packets),
+            both(service.bytes),
+        ]);
+        for server in &service.servers {
+            table.row([
+                format!("  {}", server.name),
+                server_endpoint(server),
+                if server.mode == service.mode {
+                    String::new()
+                } else {
+                    server.mode.clone()
+                },
+                String::new(),
+                condition(server),
+                server.weight.to_string(),
+                short(server.active_connections),
+                short(server.inactive_connections),
+                short(server.connections),
+                both(server.packets),
+                both(server.bytes),
+            ]);
+        }
+    }
+    table.to_string()
+}
+
+fn server_endpoint(server: &Server) -> String {
+    match server.port {
+        0 => server.address.clone(),
+        port => endpoint(&server.address, &port.to_string()),
+    }
+}
+
+pub(crate) fn servers(view: &Servers) -> String {
+    let mut table = Table::new(&[
+        ("SERVICE/SERVER", Left),
+        ("ADDRESS", Left),
+        ("MODE", Left),
+        ("STATE", Left),
+        ("WEIGHT", Right),
+        ("ACTIVE", Right),
+        ("INACT", Right),
+        ("CONNS", Right),
+        ("NEIGHBOUR", Left),
+    ]);
+    for server in &view.servers {
+        table.row([
+            format!("{}/{}", server.service, server.name),
+            server_endpoint(server),
+            server.mode.clone(),
+            condition(server),
+            server.weight.to_string(),
+            short(server.active_connections),
+            short(server.inactive_connections),
+            short(server.connections),
+            server.neighbour.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(crate) fn flows(view: &Flows) -> String {
+    let mut table = Table::new(&[
+        ("PROTO", Left),
+        ("CLIENT", Left),
+        ("VIP", Left),
+        ("SERVER", Left),
+        ("SERVICE/SERVER", Left),
+        ("STATE", Left),
+        ("EXPIRES", Right),
+        ("WORKER", Right),
+    ]);
+    for flow in &view.flows {
+        table.row([
+            flow.protocol.clone(),
+            flow.client.clone(),
+            flow.vip.clone(),
+            flow.server_address.clone(),
+            format!("{}/{}", flow.service, flow.server),
+            flow.state.clone(),
+            format!("{}s", flow.expires_seconds),
+            flow.worker.to_string(),
+        ]);
+    }
+    let mut text = table.to_string();
+    if view.truncated {
+        text.push_str(
+            "… more match: narrow with --service, --server, --client, or raise --limit\n",
+        );
+    }
+    text
+}
+
+pub(crate) fn ports(view: &Ports) -> String {
+    let mut table = Table::new(&[
+        ("PORT", Left),
+        ("LINK", Left),
+        ("MAC", Left),
+        ("MTU", Right),
+        ("QUEUES rx/tx", Right),
+        ("PKTS rx/tx", Right),
+        ("BYTES rx/tx", Right),
+        ("MISSED", Right),
+        ("ERRORS rx/tx", Right),
+        ("DEVICE", Left),
+    ]);
+    for port in &view.ports {
+        table.row([
+            port.name.clone(),
+            if port.up { "up".into() } else { "DOWN".into() },
+            port.mac.clone(),
+            port.mtu.to_string(),
+            format!("{}/{}", port.queues.rx, port.queues.tx),
+            format!("{}/{}", short(port.packets.rx), short(port.packets.tx)),
+            format!("{}/{}", short(port.bytes.rx), short(port.bytes.tx)),
+            short(port.rx_missed),
+            format!("{}/{}", short(port.errors.rx), short(port.errors.tx)),
+            port.device.clone(),
+        ]);
+    }
+    let mut text = table.to_string();
+    for port in &view.ports {
+        for note in &port.notes {
+            text.push_str(&format!("{}: {note}\n", port.name));
+        }
+    }
+    text
+}
+
+pub(crate) fn workers(view: &Workers) -> String {
+    let mut table = Table::new(&[
+        ("WORKER", Right),
+        ("CPU", Right),
+        ("BUSY", Right),
+        ("RX", Right),
+        ("TX", Right),
+        ("HANDED in/out", Right),
+        ("ORIGINATED", Right),
+        ("PUNTED", Right),
+        ("DROPPED", Right),
+        ("HELD", Right),
+        ("FLOWS", Right),
+        ("TABLES", Right),
+    ]);
+    for worker in &view.workers {
+        table.row([
+            worker.worker.to_string(),
+            worker.cpu.to_string(),
+            format!("{:.0}%", worker.busy_ratio * 100.0),
+            short(worker.packets.rx),
+            short(worker.packets.tx),
+            format!("{}/{}", short(worker.handed_in), short(worker.handed_out)),
+            short(worker.originated),
+            short(worker.punted),
+            short(worker.dropped),
+            worker.held.to_string(),
+            format!("{}/{}", short(worker.flows), short(worker.flows_capacity)),
+            worker.generation.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(crate) fn neighbours(view: &Neighbours) -> String {
+    let mut table = Table::new(&[("PORT", Left), ("ADDRESS", Left), ("MAC", Left)]);
+    for neighbour in &view.neighbours {
+        table.row([
+            neighbour.port.clone(),
+            neighbour.address.clone(),
+            neighbour.mac.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(crate) fn routes(view: &Routes) -> String {
+    let mut table = Table::new(&[
+        ("DESTINATION", Left),
+        ("PORT", Left),
+        ("GATEWAY", Left),
+        ("SOURCE", Left),
+    ]);
+    for route in &view.routes {
+        table.row([
+            route.destination.clone(),
+            route.port.clone(),
+            route.gateway.clone().unwrap_or_else(|| "on-link".into()),
+            route.source.clone().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(crate) fn drops(view: &Drops) -> String {
+    if view.drops.is_empty() {
+        return "nothing was dropped\n".into();
+    }
+    let mut table = Table::new(&[("COUNT", Right), ("REASON", Left), ("WHAT IT MEANS", Left)]);
+    for drop in &view.drops {
+        table.row([
+            drop.count.to_string(),
+            drop.reason.clone(),
+            drop.text.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(crate) fn health(view: &HealthList, with_results: bool) -> String {
+    let mut table = Table::new(&[
+        ("SERVICE/SERVER", Left),
+        ("CHECK", Left),
+        ("STATE", Left),
+        ("SINCE", Right),
+        ("PASS", Right),
+        ("FAIL", Right),
+        ("LAST RESULT", Left),
+    ]);
+    for health in &view.health {
+        let last = health.results.first().map_or_else(
+            || "none yet".to_owned(),
+            |result| {
+                format!(
+                    "{} ({:.1} ms)",
+                    result.detail,
+                    result.duration_seconds * 1e3
+                )
+            },
+        );
+        table.row([
+            format!("{}/{}", health.service, health.server),
+            health.check.clone(),
+            if health.up {
+                "up".into()
+            } else {
+                "DOWN".into()
+            },
+            span(health.since_seconds),
+            health.pass.to_string(),
+            health.fail.to_string(),
+            last,
+        ]);
+    }
+    let mut text = table.to_string();
+    for result in view
+        .health
+        .iter()
+        .filter(|_| with_results)
+        .flat_map(|health| &health.results)
+    {
+        text.push_str(&format!(
+            "{:>8} ago  {}  {:>8.1} ms  {}\n",
+            span(result.ago_seconds),
+            if result.passed { "pass" } else { "FAIL" },
+            result.duration_seconds * 1e3,
+            result.detail,
+        ));
+    }
+    text
+}
+
+pub(crate) fn status(view: &Status) -> String {
+    let ready = if view.ready {
+        "FORWARDING"
+    } else {
+        "NOT READY"
+    };
+    let mut text = format!(
+        "{ready} for {}; revision {} of {}\n{} services, {}/{} servers up, {} of {} flows\nlast change: {}\n",
+        span(view.since_seconds),
+        view.config_revision,
+        view.config_file,
+        view.services,
+        view.servers_up,
+        view.servers,
+        short(view.flows),
+        short(view.flows_capacity),
+        view.last_change,
+    );
+    if view.problems.is_empty() {
+        text.push_str("no problems\n");
+    }
+    for problem in &view.problems {
+        text.push_str(&format!(
+            "{}: {}: {}\n",
+            problem.severity, problem.subject, problem.text
+        ));
+        if !problem.fix.is_empty() {
+            text.push_str(&format!("    fix: {}\n", problem.fix));
+        }
+    }
+    text
+}
+
+pub(crate) fn explanation(view: &Explanation) -> String {
+    let mut table = Table::new(&[("STAGE", Left), ("RESULT", Left), ("DETAIL", Left)]);
+    for step in &view.steps {
+        table.row([step.stage.clone(), step.result.clone(), step.detail.clone()]);
+    }
+    let reason = view
+        .reason
+        .as_deref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    let server = match (&view.service, &view.server) {
+        (Some(service), Some(server)) => format!(" to {service}/{server}"),
+        _ => String::new(),
+    };
+    format!("{table}\nverdict: {}{server}{reason}\n", view.verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_keep_three_digits_that_matter() {
+        assert_eq!(short(99_999), "99999");
+        assert_eq!(short(123_456), "123k");
+        assert_eq!(short(1_234_567), "1.2M");
+        assert_eq!(short(12_345_678_901), "12.3G");
+    }
+
+    #[test]
+    fn spans_show_the_two_largest_units() {
+        assert_eq!(span(0.25), "0.2s");
+        assert_eq!(span(252.0), "4m12s");
+        assert_eq!(span(90_000.0), "1d1h");
+    }
+}
