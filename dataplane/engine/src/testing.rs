@@ -3,6 +3,7 @@
 //! Frames may be cut into segments at will, head- and tailroom are as small as one likes, and the
 //! worker's part of the counting is done, so that conservation can be checked after every burst.
 
+pub mod fixed;
 pub mod world;
 
 use std::collections::VecDeque;

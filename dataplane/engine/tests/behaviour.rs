@@ -36,14 +36,20 @@ fn send(world: &mut World, frame: &[u8]) -> Sent {
 
 /// The last octet of the server's MAC, and so its number.
 fn server(sent: &Sent) -> u8 {
-    assert!(matches!(sent.verdict, Verdict::Forward(_)), "{:?}", sent.verdict);
+    assert!(
+        matches!(sent.verdict, Verdict::Forward(_)),
+        "{:?}",
+        sent.verdict
+    );
     sent.out[0].1[5]
 }
 
 fn flows(world: &World) -> Vec<FlowView> {
     let (mut found, mut cursor) = (Vec::new(), Some(FlowCursor::default()));
     while let Some(at) = cursor {
-        cursor = world.engine.flows(world.now, at, 64, &mut |flow| found.push(flow));
+        cursor = world
+            .engine
+            .flows(world.now, at, 64, &mut |flow| found.push(flow));
     }
     found
 }
@@ -60,9 +66,16 @@ fn d46_direct_routing_changes_macs_ttl_and_ip_checksum_only() {
     let sent = send(&mut world, &frame);
     let out = &sent.out[0].1;
     assert_eq!(sent.verdict, Verdict::Forward(PortId(1)));
-    assert_eq!(&out[..6], &mac_of(12), "rr begins with the server listed last");
+    assert_eq!(
+        &out[..6],
+        &mac_of(12),
+        "rr begins with the server listed last"
+    );
     assert_eq!(out[22], 63);
-    assert_eq!((&out[14..22], &out[23..24]), (&frame[14..22], &frame[23..24]));
+    assert_eq!(
+        (&out[14..22], &out[23..24]),
+        (&frame[14..22], &frame[23..24])
+    );
     assert_eq!(&out[26..], &frame[26..]);
 }
 
@@ -72,15 +85,30 @@ fn a_flow_stays_with_its_server_and_counts_as_ipvs_counts() {
     let first = server(&send(&mut world, &Tcp::syn(client(1)).frame()));
     assert_eq!(gauges(&world, 1), (1, 0), "SYN_RECV is active");
     for _ in 0..3 {
-        assert_eq!(server(&send(&mut world, &Tcp::ack(client(1)).frame())), first);
+        assert_eq!(
+            server(&send(&mut world, &Tcp::ack(client(1)).frame())),
+            first
+        );
     }
-    assert_eq!(server(&send(&mut world, &Tcp::fin(client(1)).frame())), first);
+    assert_eq!(
+        server(&send(&mut world, &Tcp::fin(client(1)).frame())),
+        first
+    );
     assert_eq!(gauges(&world, 1), (0, 1), "FIN_WAIT is inactive");
     let counters = &world.counters().servers[1];
-    assert_eq!((counters.incoming.packets.value(), counters.connections.value()), (5, 1));
+    assert_eq!(
+        (
+            counters.incoming.packets.value(),
+            counters.connections.value()
+        ),
+        (5, 1)
+    );
     assert_eq!(world.counters().services[0].incoming.bytes.value(), 5 * 40);
     world.pass(Duration::from_secs(121));
-    assert_eq!((gauges(&world, 1), world.counters().flows.value()), ((0, 0), 0));
+    assert_eq!(
+        (gauges(&world, 1), world.counters().flows.value()),
+        ((0, 0), 0)
+    );
     assert_eq!(world.counters().flows_expired.value(), 1);
 }
 
@@ -100,12 +128,19 @@ fn d53_a_syn_on_a_closing_flow_is_rescheduled_and_forwarded() {
     let mut world = World::new(&spec(Mode::Dr));
     let first = server(&send(&mut world, &Tcp::syn(client(1)).frame()));
     send(&mut world, &Tcp::ack(client(1)).frame());
-    assert_eq!(server(&send(&mut world, &Tcp::syn(client(1)).frame())), first, "ESTABLISHED");
+    assert_eq!(
+        server(&send(&mut world, &Tcp::syn(client(1)).frame())),
+        first,
+        "ESTABLISHED"
+    );
     send(&mut world, &Tcp::fin(client(1)).frame());
     let again = server(&send(&mut world, &Tcp::syn(client(1)).frame()));
     assert_ne!(again, first);
     let all = flows(&world);
-    assert_eq!((all.len(), all[0].state), (1, FlowState::Tcp(TcpState::SynRecv)));
+    assert_eq!(
+        (all.len(), all[0].state),
+        (1, FlowState::Tcp(TcpState::SynRecv))
+    );
     assert_eq!((gauges(&world, 0), gauges(&world, 1)), ((1, 0), (0, 0)));
 }
 
@@ -145,7 +180,11 @@ fn without_12(spec: &Spec) -> weir_engine::tables::Tables {
 
 #[test]
 fn d54_packets_for_a_removed_server_follow_the_policy_and_syns_are_rescheduled() {
-    let policies = [OnServerGone::Drop, OnServerGone::Reset, OnServerGone::Reschedule];
+    let policies = [
+        OnServerGone::Drop,
+        OnServerGone::Reset,
+        OnServerGone::Reschedule,
+    ];
     for (policy, answers) in policies.into_iter().zip([0, 1, 1]) {
         let mut spec = spec(Mode::Dr);
         spec.services[0].on_server_gone = policy;
@@ -195,7 +234,11 @@ fn a_slot_that_changes_hands_gets_none_of_the_old_servers_flows() {
         Verdict::Drop(DropReason::ServerGone)
     );
     world.pass(Duration::from_secs(1000));
-    assert_eq!(gauges(&world, 1), (0, 0), "the old flow's end is not the new server's");
+    assert_eq!(
+        gauges(&world, 1),
+        (0, 0),
+        "the old flow's end is not the new server's"
+    );
 }
 
 #[test]
@@ -212,14 +255,20 @@ fn d59_udp_to_a_removed_server_is_rescheduled_at_once() {
 fn d55_a_segment_in_mid_stream_starts_a_flow_only_where_sloppy() {
     let mut world = World::new(&spec(Mode::Dr));
     let sent = send(&mut world, &Tcp::ack(client(1)).frame());
-    assert_eq!((sent.verdict, sent.out.len()), (Verdict::Drop(DropReason::NoFlow), 1));
+    assert_eq!(
+        (sent.verdict, sent.out.len()),
+        (Verdict::Drop(DropReason::NoFlow), 1)
+    );
     assert_eq!(sent.out[0].1[47], 0x04, "RST");
     let mut sloppy = spec(Mode::Dr);
     sloppy.services[0].sloppy = true;
     let mut world = World::new(&sloppy);
     assert_eq!(server(&send(&mut world, &Tcp::ack(client(1)).frame())), 12);
     let sent = send(&mut world, &Tcp::with_flags(client(2), 0x04).frame());
-    assert_eq!((sent.verdict, sent.out.len()), (Verdict::Drop(DropReason::NoFlow), 0));
+    assert_eq!(
+        (sent.verdict, sent.out.len()),
+        (Verdict::Drop(DropReason::NoFlow), 0)
+    );
 }
 
 #[test]
@@ -236,8 +285,19 @@ fn d12_no_nonsense_creates_state() {
 #[test]
 fn d11_sources_that_cannot_be_are_dropped() {
     let mut world = World::new(&spec(Mode::Dr));
-    for source in ["127.0.0.1", "0.0.0.1", "224.0.0.1", "255.255.255.255", VIP, "10.0.0.1"] {
-        let frame = Tcp { source: source.parse().unwrap(), ..Tcp::syn(client(1)) }.frame();
+    for source in [
+        "127.0.0.1",
+        "0.0.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        VIP,
+        "10.0.0.1",
+    ] {
+        let frame = Tcp {
+            source: source.parse().unwrap(),
+            ..Tcp::syn(client(1))
+        }
+        .frame();
         let sent = send(&mut world, &frame);
         assert!(
             matches!(sent.verdict, Verdict::Drop(DropReason::MartianSource)),
@@ -251,19 +311,36 @@ fn d11_sources_that_cannot_be_are_dropped() {
 #[test]
 fn d41_a_backup_is_silent_and_unserved_may_be() {
     let mut spec = spec(Mode::Dr);
-    let vip = |role, unserved| Vip { role, unserved, dip: None };
+    let vip = |role, unserved| Vip {
+        role,
+        unserved,
+        dip: None,
+    };
     spec.vips = vec![(ip(VIP), vip(Role::Backup, Unserved::Answer))];
     let mut world = World::new(&spec);
     for frame in [Tcp::syn(client(1)).frame(), echo(client(1))] {
         let sent = send(&mut world, &frame);
         let silent = sent.out.is_empty();
-        assert_eq!((sent.verdict, silent), (Verdict::Drop(DropReason::Backup), true));
+        assert_eq!(
+            (sent.verdict, silent),
+            (Verdict::Drop(DropReason::Backup), true)
+        );
     }
     spec.vips = vec![(ip(VIP), vip(Role::Active, Unserved::Drop))];
     world.swap(spec.tables(2));
-    let sent = send(&mut world, &Tcp { port: 81, ..Tcp::syn(client(1)) }.frame());
+    let sent = send(
+        &mut world,
+        &Tcp {
+            port: 81,
+            ..Tcp::syn(client(1))
+        }
+        .frame(),
+    );
     let silent = sent.out.is_empty();
-    assert_eq!((sent.verdict, silent), (Verdict::Drop(DropReason::Unserved), true));
+    assert_eq!(
+        (sent.verdict, silent),
+        (Verdict::Drop(DropReason::Unserved), true)
+    );
     let sent = send(&mut world, &echo(client(1)));
     assert_eq!(
         (sent.verdict, sent.out.len()),
@@ -274,12 +351,26 @@ fn d41_a_backup_is_silent_and_unserved_may_be() {
 #[test]
 fn a_vip_that_is_a_dip_keeps_services_and_leaves_the_rest_to_the_kernel() {
     let mut spec = spec(Mode::Dr);
-    let vip = Vip { role: Role::Active, unserved: Unserved::Answer, dip: Some(PortId(0)) };
+    let vip = Vip {
+        role: Role::Active,
+        unserved: Unserved::Answer,
+        dip: Some(PortId(0)),
+    };
     spec.vips = vec![(ip(VIP), vip)];
     let mut world = World::new(&spec);
     assert_eq!(server(&send(&mut world, &Tcp::syn(client(1)).frame())), 12);
-    for frame in [Tcp { port: 22, ..Tcp::syn(client(1)) }.frame(), echo(client(1))] {
-        assert_eq!(send(&mut world, &frame).verdict, Verdict::Punt(PuntClass::Dip));
+    for frame in [
+        Tcp {
+            port: 22,
+            ..Tcp::syn(client(1))
+        }
+        .frame(),
+        echo(client(1)),
+    ] {
+        assert_eq!(
+            send(&mut world, &frame).verdict,
+            Verdict::Punt(PuntClass::Dip)
+        );
     }
 }
 
@@ -289,9 +380,15 @@ fn d39_answers_are_limited_in_all_and_per_client() {
     (spec.answers.per_second, spec.answers.per_client) = (10, 4);
     let mut world = World::new(&spec);
     let answers = |world: &mut World, n: u8| {
-        (0..20).map(|_| send(world, &echo(client(n))).out.len()).sum::<usize>()
+        (0..20)
+            .map(|_| send(world, &echo(client(n))).out.len())
+            .sum::<usize>()
     };
-    let counts = [answers(&mut world, 1), answers(&mut world, 2), answers(&mut world, 3)];
+    let counts = [
+        answers(&mut world, 1),
+        answers(&mut world, 2),
+        answers(&mut world, 3),
+    ];
     assert_eq!(counts, [4, 4, 2]);
 }
 
@@ -300,7 +397,10 @@ fn d9_frames_to_other_macs_are_not_ours_and_d10_broadcast_carries_no_vip() {
     let mut world = World::new(&spec(Mode::Dr));
     let mut frame = Tcp::syn(client(1)).frame();
     frame[5] = 0x77;
-    assert_eq!(send(&mut world, &frame).verdict, Verdict::Drop(DropReason::NotOurMac));
+    assert_eq!(
+        send(&mut world, &frame).verdict,
+        Verdict::Drop(DropReason::NotOurMac)
+    );
     for mac in [[0xff; 6], [1, 0, 0x5e, 0, 0, 1]] {
         frame[..6].copy_from_slice(&mac);
         let verdict = send(&mut world, &frame).verdict;
@@ -325,11 +425,18 @@ fn d7_tags_choose_the_port_and_leave_with_its_own() {
     assert_eq!(sent.out[0].1[12..16], [0x81, 0, 0, 200]);
     for wrong in [0, 7] {
         let verdict = send(&mut world, &tagged(wrong)).verdict;
-        assert_eq!(verdict, Verdict::Drop(DropReason::UnknownVlan), "VID {wrong}");
+        assert_eq!(
+            verdict,
+            Verdict::Drop(DropReason::UnknownVlan),
+            "VID {wrong}"
+        );
     }
     let mut double = tagged(100);
     double.splice(12..12, [0x88, 0xa8, 0, 100]);
-    assert_eq!(send(&mut world, &double).verdict, Verdict::Drop(DropReason::UnknownVlan));
+    assert_eq!(
+        send(&mut world, &double).verdict,
+        Verdict::Drop(DropReason::UnknownVlan)
+    );
     // From tagged to untagged and with VID 0, which is no tag at all.
     spec.ports[0].vlan = None;
     spec.ports[1].vlan = None;
@@ -344,7 +451,10 @@ fn d14_a_frame_larger_than_the_ports_mtu_is_dropped_and_counted() {
     let mut world = World::new(&udp_spec(Mode::Dr));
     let sent = send(&mut world, &udp(client(1), 53, &[0; 1473]));
     assert_eq!(sent.verdict, Verdict::Drop(DropReason::Oversize));
-    assert_eq!(server(&send(&mut world, &udp(client(1), 53, &[0; 1472]))), 12);
+    assert_eq!(
+        server(&send(&mut world, &udp(client(1), 53, &[0; 1472]))),
+        12
+    );
 }
 
 #[test]
@@ -361,7 +471,10 @@ fn d2_padding_does_not_travel() {
 fn d43_no_headroom_is_a_counted_drop() {
     let mut world = World::new(&spec(Mode::Tunnel));
     let frame = TestFrame::new(&Tcp::syn(client(1)).frame()).with_headroom(19);
-    assert_eq!(world.send(0, frame).verdict, Verdict::Drop(DropReason::NoHeadroom));
+    assert_eq!(
+        world.send(0, frame).verdict,
+        Verdict::Drop(DropReason::NoHeadroom)
+    );
     let frame = TestFrame::new(&Tcp::ack(client(1)).frame()).with_headroom(20);
     assert_eq!(world.send(0, frame).verdict, Verdict::Forward(PortId(1)));
 }
@@ -374,7 +487,10 @@ fn d47_a_frame_for_an_unresolved_neighbour_is_held_unchanged_and_tried_again() {
     let frame = Tcp::syn(client(1)).frame();
     let sent = send(&mut world, &frame);
     assert_eq!(sent.verdict, Verdict::Hold(Wait::Neighbour));
-    assert_eq!(world.outcome().neighbour(0), Some((PortId(1), ip("10.1.0.12"))));
+    assert_eq!(
+        world.outcome().neighbour(0),
+        Some((PortId(1), ip("10.1.0.12")))
+    );
     assert_eq!(sent.frame.bytes(), frame);
     assert!(flows(&world).is_empty(), "what is held has started nothing");
     spec.neighbours = neighbours;
@@ -403,7 +519,10 @@ fn d60_a_full_table_goes_on_without_state_and_refuses_nobody() {
                 syn.out[0].1.clone()
             })
             .collect();
-        assert!(servers.iter().any(|out| out[5] != servers[0][5]), "both servers are used");
+        assert!(
+            servers.iter().any(|out| out[5] != servers[0][5]),
+            "both servers are used"
+        );
         assert_eq!(world.counters().flow_insert_failures.value(), 40);
         assert_eq!(flows(&world).len(), 8, "established flows are safe");
     }
@@ -435,7 +554,9 @@ fn d56_a_nat_reply_without_a_flow_is_rewritten_from_the_configuration() {
     let verdict = world.send(1, TestFrame::new(&own)).verdict;
     assert_eq!(verdict, Verdict::Punt(PuntClass::Routed));
     let mut world = World::new(&udp_spec(Mode::Nat));
-    let verdict = world.send(1, TestFrame::new(&udp_reply(client(1), 53, 11))).verdict;
+    let verdict = world
+        .send(1, TestFrame::new(&udp_reply(client(1), 53, 11)))
+        .verdict;
     assert_eq!(verdict, Verdict::Punt(PuntClass::Routed));
 }
 
@@ -481,15 +602,20 @@ fn d26_fragments_follow_the_first_in_every_order_and_mode() {
                 } else if world.outcome().first_fragments() {
                     for frame in held.drain(..) {
                         world.counters().held.set(world.counters().held.value() - 1);
-                        world.counters().received.packets.set(
-                            world.counters().received.packets.value() - 1,
-                        );
+                        world
+                            .counters()
+                            .received
+                            .packets
+                            .set(world.counters().received.packets.value() - 1);
                         out.extend(world.send_as(Ingress::Released, frame).out);
                     }
                 }
             }
             assert!(held.is_empty() && out.len() == 3, "{mode:?} {order:?}");
-            assert!(out.iter().all(|(port, frame)| *port == PortId(1) && frame[5] == 12));
+            assert!(
+                out.iter()
+                    .all(|(port, frame)| *port == PortId(1) && frame[5] == 12)
+            );
             assert_eq!(flows(&world).len(), 1);
         }
     }
@@ -511,8 +637,9 @@ fn d29_overlapping_fragments_are_refused() {
 fn d27_fragments_reach_the_flows_owner_with_their_ports() {
     let mut spec = udp_spec(Mode::Nat);
     spec.workers = 4;
-    let mut worlds: Vec<World> =
-        (0..4).map(|n| World::of_worker(&spec, 64, WorkerId(n))).collect();
+    let mut worlds: Vec<World> = (0..4)
+        .map(|n| World::of_worker(&spec, 64, WorkerId(n)))
+        .collect();
     let mut owners = Vec::new();
     for id in 1..40 {
         let mut whole = udp(client(1), 53, &[7; 1200]);
@@ -529,12 +656,18 @@ fn d27_fragments_reach_the_flows_owner_with_their_ports() {
                     other => panic!("{other:?}"),
                 }
                 (ingress, hops) = (Ingress::HandedIn, hops + 1);
-                assert!(hops <= 2, "to the fragment owner, and from there to the flow's");
+                assert!(
+                    hops <= 2,
+                    "to the fragment owner, and from there to the flow's"
+                );
             }
             owners.push(at);
         }
     }
-    assert!(owners.iter().all(|owner| *owner == owners[0]), "one client port, one owner");
+    assert!(
+        owners.iter().all(|owner| *owner == owners[0]),
+        "one client port, one owner"
+    );
 }
 
 #[test]
@@ -543,10 +676,12 @@ fn both_directions_of_a_nat_flow_belong_to_one_worker() {
     spec.workers = 3;
     let mut seen = [false; 3];
     for n in 0..30 {
-        let mut worlds: Vec<World> =
-            (0..3).map(|w| World::of_worker(&spec, 64, WorkerId(w))).collect();
+        let mut worlds: Vec<World> = (0..3)
+            .map(|w| World::of_worker(&spec, 64, WorkerId(w)))
+            .collect();
         let mut owner = 0;
-        if let Verdict::HandOver(worker) = send(&mut worlds[0], &Tcp::syn(client(n)).frame()).verdict
+        if let Verdict::HandOver(worker) =
+            send(&mut worlds[0], &Tcp::syn(client(n)).frame()).verdict
         {
             owner = worker.index();
             let frame = TestFrame::new(&Tcp::syn(client(n)).frame());
@@ -558,7 +693,10 @@ fn both_directions_of_a_nat_flow_belong_to_one_worker() {
             Verdict::HandOver(worker) => assert_eq!(worker.index(), owner),
             other => panic!("{other:?}"),
         }
-        assert_eq!(worlds[owner].send(1, reply).verdict, Verdict::Forward(PortId(0)));
+        assert_eq!(
+            worlds[owner].send(1, reply).verdict,
+            Verdict::Forward(PortId(0))
+        );
         seen[owner] = true;
     }
     assert_eq!(seen, [true; 3]);
@@ -575,15 +713,25 @@ fn explain_says_what_the_packet_path_then_does() {
         port: None,
     };
     let walk = world.engine.explain(&world.tables, world.now, &query(80));
-    assert_eq!((walk.verdict, walk.server.as_deref()), ("forward", Some("10.1.0.12")));
+    assert_eq!(
+        (walk.verdict, walk.server.as_deref()),
+        ("forward", Some("10.1.0.12"))
+    );
     let step = |stage: &str| walk.steps.iter().find(|step| step.stage == stage).unwrap();
     assert_eq!(step("flow").result, "miss");
-    assert_eq!(step("header").result, "172.16.0.1 port 40001 > 10.1.0.12 port 80");
+    assert_eq!(
+        step("header").result,
+        "172.16.0.1 port 40001 > 10.1.0.12 port 80"
+    );
     let again = world.engine.explain(&world.tables, world.now, &query(80));
     assert_eq!(walk, again, "asking changes nothing");
     assert_eq!(server(&send(&mut world, &Tcp::syn(client(1)).frame())), 12);
     let walk = world.engine.explain(&world.tables, world.now, &query(80));
-    assert!(walk.steps.iter().any(|step| step.stage == "flow" && step.result == "hit"));
+    assert!(
+        walk.steps
+            .iter()
+            .any(|step| step.stage == "flow" && step.result == "hit")
+    );
     let walk = world.engine.explain(&world.tables, world.now, &query(81));
     assert_eq!((walk.verdict, walk.reason), ("drop", Some("unserved")));
     assert_eq!(flows(&world).len(), 1);
