@@ -95,9 +95,9 @@ def recorder(family, mac, vip):
 
 
 def read(path):
-    """The frames of a pcap file."""
+    """The frames of a pcap file, stamped in micro- or nanoseconds."""
     data = path.read_bytes()
-    if data[:4] != PCAP_HEADER[:4]:
+    if data[:4] not in (PCAP_HEADER[:4], struct.pack("<I", 0xA1B23C4D)):
         raise ValueError(f"{path.name} is no little-endian pcap file")
     at = 24
     while at + 16 <= len(data):

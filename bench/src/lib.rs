@@ -33,8 +33,8 @@ pub fn keys(count: u32) -> Vec<FlowKey<Ipv4Addr>> {
     let mut hosts: Vec<u32> = (0..count).collect();
     draw.shuffle(&mut hosts);
     let mut key = |host: u32| FlowKey {
-        // Hosts differ, so flows do.
-        client: Ipv4Addr::from_bits(0x0a00_0000 + host),
+        // Hosts differ, so flows do; none is an address of the director.
+        client: Ipv4Addr::from_bits(0x0a80_0000 + host),
         remote: VIP,
         client_port: L4Port(draw.u16(1024..)),
         remote_port: VIP_PORT,

@@ -57,6 +57,10 @@ impl Bursts {
             .iter_mut()
             .zip(&self.frames[self.rounds.advance()])
         {
+            let grown = TestIo::len(buffer) - frame.len();
+            if grown > 0 {
+                TestIo::trim_front(buffer, grown); // What a tunnel had put before it.
+            }
             TestIo::head_mut(buffer).copy_from_slice(frame);
         }
         &mut self.buffers
