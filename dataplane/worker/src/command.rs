@@ -37,7 +37,7 @@ impl core::fmt::Debug for Command {
 pub struct Outgoing {
     /// By which port.
     pub port: PortId,
-    /// The complete frame; the worker adds the port's VLAN tag.
+    /// The complete frame, with the port's VLAN tag.
     pub frame: Mbuf,
 }
 

@@ -11,8 +11,7 @@ use weir_engine::note::Note;
 use weir_engine::tables::Tables;
 use weir_engine::time::Time;
 use weir_engine::verdict::{DropReason, PuntClass, Verdict, Wait};
-use weir_wire::addr::EtherType;
-use weir_wire::vlan::{self, TAG_LEN, Vlan};
+use weir_wire::vlan::Vlan;
 
 use crate::command::{Command, Resolve};
 use crate::hold::Cause;
@@ -82,7 +81,7 @@ impl Worker {
         }
     }
 
-    fn punt(&mut self, class: PuntClass, mut frame: Mbuf, ingress: Ingress, now: Time) {
+    fn punt(&mut self, class: PuntClass, frame: Mbuf, ingress: Ingress, now: Time) {
         let device = match ingress {
             Ingress::Device(device) => device,
             Ingress::HandedIn | Ingress::Released => Note::from_bits(frame.note()).device(),
@@ -92,9 +91,6 @@ impl Worker {
         };
         if !self.policer.admits(class, now) {
             return self.count_drop(DropReason::PuntLimited);
-        }
-        if self.tables.ports[port.index()].vlan.is_some() {
-            strip_tag(&mut frame);
         }
         match self.parts.control.punts.push(Punt { port, class, frame }) {
             Ok(()) => self.stats.counters.punted[class.index()].add(1),
@@ -162,7 +158,8 @@ impl Worker {
             let Ok(outgoing) = self.parts.control.outgoing.pop() else {
                 return sent;
             };
-            self.send_for_control(outgoing.port, outgoing.frame);
+            self.stats.counters.originated.add(1);
+            self.send(outgoing.port, outgoing.frame);
         }
         OUTGOING_PER_TURN
     }
@@ -175,30 +172,4 @@ impl Worker {
         let _ = self.parts.control.old_tables.push(old);
         self.retry_held = true;
     }
-
-    fn send_for_control(&mut self, port: PortId, mut frame: Mbuf) {
-        self.stats.counters.originated.add(1);
-        let vlan = self
-            .tables
-            .ports
-            .get(port.index())
-            .and_then(|port| port.vlan);
-        match vlan {
-            Some(vid) if !insert_tag(&mut frame, vid) => self.count_drop(DropReason::NoHeadroom),
-            Some(_) | None => self.send(port, frame),
-        }
-    }
-}
-
-/// Removes the 802.1Q tag of a frame that has one.
-fn strip_tag(frame: &mut Mbuf) {
-    if vlan::remove(frame.data_mut()) {
-        let trimmed = frame.trim_front(TAG_LEN);
-        debug_assert!(trimmed, "the tag lay in the first segment");
-    }
-}
-
-/// Inserts an 802.1Q tag; `false`: no headroom.
-fn insert_tag(frame: &mut Mbuf, vid: u16) -> bool {
-    frame.prepend(TAG_LEN).is_some() && vlan::insert(frame.data_mut(), EtherType::VLAN, vid)
 }

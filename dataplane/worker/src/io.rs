@@ -74,7 +74,7 @@ impl Io for DpdkIo {
     }
 
     fn copy_out(frame: &Mbuf, offset: usize, out: &mut [u8]) -> bool {
-        copy_out(frame, offset, out)
+        frame.copy_out(offset, out)
     }
 
     #[inline]
@@ -102,20 +102,4 @@ impl Io for DpdkIo {
             self.originated.push((port, frame));
         }
     }
-}
-
-/// Copies octets from `offset` on, over segments; `false`: the frame is shorter.
-fn copy_out(frame: &Mbuf, mut offset: usize, mut out: &mut [u8]) -> bool {
-    for segment in frame.slices() {
-        let Some(rest) = segment.get(offset..) else {
-            offset -= segment.len();
-            continue;
-        };
-        offset = 0;
-        let part = rest.len().min(out.len());
-        let (now, later) = out.split_at_mut(part);
-        now.copy_from_slice(&rest[..part]);
-        out = later;
-    }
-    out.is_empty()
 }

@@ -23,7 +23,7 @@ mod stats;
 pub use command::{Command, Inspect, Outgoing, Resolve};
 pub use idle::Idle;
 pub use io::DpdkIo;
-pub use mesh::{ControlEnd, DeviceQueues, MeshSpec, WorkerParts, build};
+pub use mesh::{ControlEnd, ControlLink, DeviceQueues, WorkerParts, build, control_link};
 pub use poll::{Worker, WorkerConfig};
 pub use punt::{Punt, PuntLimits};
 pub use stats::{BURST_BUCKETS, WorkerStats};

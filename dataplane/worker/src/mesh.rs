@@ -37,15 +37,6 @@ pub struct DeviceQueues {
     pub tx: Vec<TxQueue>,
 }
 
-/// What is to be shared out.
-#[derive(Debug)]
-pub struct MeshSpec {
-    /// By [`DeviceId`].
-    pub devices: Vec<DeviceQueues>,
-    /// How many workers there are, at least one.
-    pub workers: usize,
-}
-
 /// Everything one worker owns apart from its engine.
 #[derive(Debug)]
 pub struct WorkerParts {
@@ -60,7 +51,7 @@ pub struct WorkerParts {
 
 /// The worker's ends of the rings to the control thread.
 #[derive(Debug)]
-pub(crate) struct ControlLink {
+pub struct ControlLink {
     pub(crate) commands: Consumer<Command>,
     pub(crate) outgoing: Consumer<Outgoing>,
     pub(crate) punts: Producer<Punt>,
@@ -83,55 +74,20 @@ pub struct ControlEnd {
     pub old_tables: Consumer<Arc<Tables>>,
 }
 
-/// Shares queues out and makes all rings.
-///
-/// # Panics
-/// If there is no worker, or a device without a transmit queue.
-pub fn build(spec: MeshSpec) -> (Vec<WorkerParts>, Vec<ControlEnd>) {
-    assert!(spec.workers > 0, "at least one worker");
-    let (mut parts, ends): (Vec<_>, Vec<_>) =
-        (0..spec.workers).map(|_| endpoints(spec.workers)).unzip();
-    for from in 0..spec.workers {
-        for to in (0..spec.workers).filter(|&to| to != from) {
-            let (producer, consumer) = RingBuffer::new(HAND_OVER_RING);
-            parts[from].hand_over[to] = Some(producer);
-            parts[to].handed_in.push(consumer);
-        }
-    }
-    for (index, device) in spec.devices.into_iter().enumerate() {
-        let id = DeviceId(u16::try_from(index).expect("fewer than 65,536 devices"));
-        let shift = if device.rx.len() < spec.workers {
-            index
-        } else {
-            0
-        };
-        for (queue, rx) in device.rx.into_iter().enumerate() {
-            parts[(queue + shift) % spec.workers].ingress.push((id, rx));
-        }
-        share_transmit(&mut parts, device.tx, shift);
-    }
-    (parts, ends)
-}
-
-/// One worker's parts without queues, and control's ends of its rings.
-fn endpoints(workers: usize) -> (WorkerParts, ControlEnd) {
+/// Makes the rings between the control thread and one worker. They exist before the queues do,
+/// because no port is started before there are tables.
+pub fn control_link() -> (ControlLink, ControlEnd) {
     let (command_sender, commands) = RingBuffer::new(COMMAND_RING);
     let (outgoing_sender, outgoing) = RingBuffer::new(OUTGOING_RING);
     let (punts, punt_receiver) = RingBuffer::new(PUNT_RING);
     let (resolve, resolve_receiver) = RingBuffer::new(RESOLVE_RING);
     let (old_tables, old_receiver) = RingBuffer::new(COMMAND_RING);
-    let part = WorkerParts {
-        ingress: Vec::new(),
-        egress: Vec::new(),
-        handed_in: Vec::new(),
-        hand_over: (0..workers).map(|_| None).collect(),
-        control: ControlLink {
-            commands,
-            outgoing,
-            punts,
-            resolve,
-            old_tables,
-        },
+    let link = ControlLink {
+        commands,
+        outgoing,
+        punts,
+        resolve,
+        old_tables,
     };
     let end = ControlEnd {
         commands: command_sender,
@@ -140,7 +96,43 @@ fn endpoints(workers: usize) -> (WorkerParts, ControlEnd) {
         resolve: resolve_receiver,
         old_tables: old_receiver,
     };
-    (part, end)
+    (link, end)
+}
+
+/// Shares the queues of all devices (by [`DeviceId`]) out among the workers, one for each link,
+/// and makes the rings between them.
+///
+/// # Panics
+/// If there is no worker, or a device without a transmit queue.
+pub fn build(devices: Vec<DeviceQueues>, links: Vec<ControlLink>) -> Vec<WorkerParts> {
+    let workers = links.len();
+    assert!(workers > 0, "at least one worker");
+    let mut parts: Vec<_> = links
+        .into_iter()
+        .map(|control| WorkerParts {
+            ingress: Vec::new(),
+            egress: Vec::new(),
+            handed_in: Vec::new(),
+            hand_over: (0..workers).map(|_| None).collect(),
+            control,
+        })
+        .collect();
+    for from in 0..workers {
+        for to in (0..workers).filter(|&to| to != from) {
+            let (producer, consumer) = RingBuffer::new(HAND_OVER_RING);
+            parts[from].hand_over[to] = Some(producer);
+            parts[to].handed_in.push(consumer);
+        }
+    }
+    for (index, device) in devices.into_iter().enumerate() {
+        let id = DeviceId(u16::try_from(index).expect("fewer than 65,536 devices"));
+        let shift = if device.rx.len() < workers { index } else { 0 };
+        for (queue, rx) in device.rx.into_iter().enumerate() {
+            parts[(queue + shift) % workers].ingress.push((id, rx));
+        }
+        share_transmit(&mut parts, device.tx, shift);
+    }
+    parts
 }
 
 /// Gives every worker a way to one device: its own queue, or a ring to a worker that has one.

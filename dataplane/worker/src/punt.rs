@@ -13,7 +13,7 @@ pub struct Punt {
     pub port: PortId,
     /// Why it goes to control.
     pub class: PuntClass,
-    /// The frame, unchanged but for its VLAN tag, which is gone.
+    /// The frame as it came, VLAN tag included.
     pub frame: Mbuf,
 }
 

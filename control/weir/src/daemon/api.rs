@@ -8,11 +8,13 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, patch, post};
 use axum::{Router, extract::DefaultBodyLimit};
 use serde::{Deserialize, Serialize};
+use weir_control::driver::ControlHandle;
+use weir_control::overlay::Edit;
 
 use super::shared::Shared;
-use super::snapshot::ControlHandle;
-use super::{metrics, nouns, status};
-use crate::views::{HealthList, Refusal, Server, VERSION};
+use super::snapshot::ControlView;
+use super::{flows, metrics, nouns, status};
+use crate::views::{self, HealthList, Refusal, Server, VERSION};
 
 /// Octets of a request's body: a PATCH or the name of a file.
 const BODY_LEN_MAX: usize = 64 << 10;
@@ -22,6 +24,17 @@ const BODY_LEN_MAX: usize = 64 << 10;
 pub(crate) struct Api {
     pub(crate) shared: Arc<Shared>,
     pub(crate) control: ControlHandle,
+}
+
+impl Api {
+    /// The control thread's last word.
+    ///
+    /// # Errors
+    /// 503 before its first.
+    pub(crate) fn view(&self) -> Result<ControlView, Problem> {
+        ControlView::of(self.control.status())
+            .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "weir is starting"))
+    }
 }
 
 /// A refused request, as an RFC 9457 problem document.
@@ -91,6 +104,8 @@ pub(crate) fn reader(api: Arc<Api>) -> Router {
             get(|State(api): Shareable| async move { Json(nouns::drops(&api.shared)) }),
         )
         .route("/v1/health", get(health))
+        .route("/v1/flows", get(flows::list))
+        .route("/v1/explain", get(flows::explain_packet))
         .fallback(|| async {
             Problem::new(StatusCode::NOT_FOUND, "no such object; see /v1/status")
         })
@@ -110,7 +125,7 @@ pub(crate) fn writer(api: Arc<Api>) -> Router {
 pub(crate) type Shareable = State<Arc<Api>>;
 
 async fn get_metrics(State(api): Shareable) -> Result<Response, Problem> {
-    let text = metrics::text(&api.shared, &api.control.view())
+    let text = metrics::text(&api.shared, &api.view()?)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok((
         [(
@@ -130,23 +145,23 @@ async fn readyz(State(api): Shareable) -> (StatusCode, &'static str) {
     }
 }
 
-async fn services(State(api): Shareable) -> impl IntoResponse {
-    Json(nouns::services(&api.shared, &api.control.view()))
+async fn services(State(api): Shareable) -> Result<Json<views::Services>, Problem> {
+    Ok(Json(nouns::services(&api.shared, &api.view()?)))
 }
 
-async fn servers(State(api): Shareable) -> impl IntoResponse {
-    Json(nouns::servers(&api.shared, &api.control.view()))
+async fn servers(State(api): Shareable) -> Result<Json<views::Servers>, Problem> {
+    Ok(Json(nouns::servers(&api.shared, &api.view()?)))
 }
 
-async fn ports(State(api): Shareable) -> impl IntoResponse {
-    Json(nouns::ports(&api.shared, &api.control.view()))
+async fn ports(State(api): Shareable) -> Result<Json<views::Ports>, Problem> {
+    Ok(Json(nouns::ports(&api.shared, &api.view()?)))
 }
 
 async fn server(
     State(api): Shareable,
     Path((service, server)): Path<(String, String)>,
 ) -> Result<Json<Server>, Problem> {
-    let servers = nouns::servers(&api.shared, &api.control.view()).servers;
+    let servers = nouns::servers(&api.shared, &api.view()?).servers;
     let found = servers
         .into_iter()
         .find(|entry| entry.service == service && entry.name == server);
@@ -168,26 +183,30 @@ async fn health(
     State(api): Shareable,
     Query(query): Query<HealthQuery>,
 ) -> Result<Json<HealthList>, Problem> {
-    let mut list = api.control.view().health_views();
-    list.retain(|health| {
+    let view = api.view()?;
+    if let (Some(service), Some(server)) = (&query.service, &query.server) {
+        let found = api.control.health(service, server).await.ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                format!("no checked server {service}/{server}; see `weir show health`"),
+            )
+        })?;
+        let health = vec![view.one_health(&found)];
+        return Ok(Json(HealthList {
+            version: VERSION,
+            health,
+        }));
+    }
+    let mut health = view.health();
+    health.retain(|entry| {
         query
             .service
             .as_ref()
-            .is_none_or(|name| *name == health.service)
-            && query
-                .server
-                .as_ref()
-                .is_none_or(|name| *name == health.server)
+            .is_none_or(|name| *name == entry.service)
     });
-    if list.is_empty() && query.server.is_some() {
-        return Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            "no such server, or it has no health check; see `weir show health`",
-        ));
-    }
     Ok(Json(HealthList {
         version: VERSION,
-        health: list,
+        health,
     }))
 }
 
@@ -224,22 +243,17 @@ async fn edit(
     if body.state.is_none() && body.weight.is_none() {
         return Err(bad("nothing to change: give `state` or `weight`"));
     }
-    let mut said = String::new();
+    let mut edits = Vec::new();
     if let Some(state) = body.state {
         let state = super::snapshot::state(&state)
             .ok_or_else(|| bad("`state` is one of ready, drain, maintenance"))?;
-        said = api
-            .control
-            .set_state(&service, &server, state)
-            .await
-            .map_err(|refusal| Problem::new(StatusCode::NOT_FOUND, refusal))?;
+        edits.push(Edit::State(state));
     }
-    if let Some(weight) = body.weight {
-        said = api
-            .control
-            .set_weight(&service, &server, weight)
-            .await
-            .map_err(|refusal| Problem::new(StatusCode::NOT_FOUND, refusal))?;
+    edits.extend(body.weight.map(Edit::Weight));
+    let mut said = String::new();
+    for edit in edits {
+        let edited = api.control.edit(&service, &server, edit, "operator").await;
+        said = edited.map_err(|refusal| Problem::new(StatusCode::NOT_FOUND, refusal))?;
     }
     Ok(done(said))
 }

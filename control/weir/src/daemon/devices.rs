@@ -7,7 +7,7 @@ use weir_control::config::{Config, CpuId, Device, Port as PortSetting};
 use weir_control::ports::PortFact;
 use weir_dpdk::{
     ChecksumOffload, Eal, EalConfig, Hugepages, Memory, Mempool, MempoolConfig, Port, PortConfig,
-    PortStats, RxQueue, TxQueue,
+    PortStats, RssConfig, RssSide,
 };
 use weir_engine::id::DeviceId;
 use weir_wire::addr::MacAddr;
@@ -26,14 +26,37 @@ pub(crate) struct OpenDevice {
     pub(crate) device: String,
     pub(crate) ports: Vec<Port>,
     pub(crate) mac: MacAddr,
-    pub(crate) mtu: u16,
     /// What the device lacks, and what that costs.
     pub(crate) notes: Vec<String>,
-    pub(crate) rx_queues: u64,
-    pub(crate) tx_queues: u64,
 }
 
 impl OpenDevice {
+    /// Starts receiving, and gives the queues away.
+    ///
+    /// # Errors
+    /// One line that names the device.
+    pub(crate) fn start(&mut self) -> anyhow::Result<DeviceQueues> {
+        let mut queues = DeviceQueues {
+            rx: Vec::new(),
+            tx: Vec::new(),
+        };
+        for port in &mut self.ports {
+            let started = port.start()?;
+            queues.rx.extend(started.rx);
+            queues.tx.extend(started.tx);
+        }
+        Ok(queues)
+    }
+
+    /// Receive and transmit queues.
+    pub(crate) fn queues(&self) -> (u64, u64) {
+        let sum = |count: fn(&Port) -> u16| self.ports.iter().map(|p| u64::from(count(p))).sum();
+        (
+            sum(|port| port.report().rx_queues),
+            sum(|port| port.report().tx_queues),
+        )
+    }
+
     /// Counters of all its DPDK ports together.
     pub(crate) fn stats(&self) -> PortStats {
         let mut sum = PortStats::default();
@@ -57,7 +80,6 @@ pub(crate) struct Opened {
     pub(crate) pool: Mempool,
     /// By [`DeviceId`].
     pub(crate) devices: Vec<OpenDevice>,
-    pub(crate) queues: Vec<DeviceQueues>,
     /// By position of the port in the configuration.
     pub(crate) facts: Vec<PortFact>,
     /// The cost of what the machine lacks, for log and status.
@@ -89,11 +111,12 @@ pub(crate) fn check_cpus(config: &Config, workers: &[CpuId]) -> anyhow::Result<(
     Ok(())
 }
 
-/// Starts DPDK and opens every device of the configuration.
+/// Starts DPDK and opens every device of the configuration; nothing receives yet. `key` is the
+/// secret by which flows are spread over workers, by the NIC where it can.
 ///
 /// # Errors
 /// One line that names the device or setting and the fix.
-pub(crate) fn open(config: &Config, workers: usize) -> anyhow::Result<Opened> {
+pub(crate) fn open(config: &Config, workers: usize, key: &[u8; 40]) -> anyhow::Result<Opened> {
     let runtime = &config.runtime;
     let mut notes = Vec::new();
     let mut eal = Eal::init(&EalConfig {
@@ -121,7 +144,6 @@ pub(crate) fn open(config: &Config, workers: usize) -> anyhow::Result<Opened> {
     let mut opened = Opened {
         pool,
         devices: Vec::new(),
-        queues: Vec::new(),
         facts: Vec::new(),
         notes,
     };
@@ -132,7 +154,11 @@ pub(crate) fn open(config: &Config, workers: usize) -> anyhow::Result<Opened> {
             Some(id) => *id,
             None => {
                 let id = DeviceId(u16::try_from(opened.devices.len()).context("too many devices")?);
-                opened.open_device(&mut eal, port, workers)?;
+                let rss = RssConfig {
+                    key: *key,
+                    side: rss_side(config, port),
+                };
+                opened.open_device(&mut eal, port, (workers, &rss))?;
                 known.insert(name, id);
                 id
             }
@@ -153,25 +179,18 @@ impl Opened {
         &mut self,
         eal: &mut Eal,
         setting: &PortSetting,
-        workers: usize,
+        (workers, rss): (usize, &RssConfig),
     ) -> anyhow::Result<()> {
         let key = || format!("port {}", setting.name);
         let wanted = setting.queues.map_or(workers, usize::from).max(1);
-        let mut queues = DeviceQueues {
-            rx: Vec::new(),
-            tx: Vec::new(),
-        };
         let mut ports = Vec::new();
         let mut notes = Vec::new();
         let strings = attach_strings(&setting.device, wanted);
         let per_port = u16::try_from(if strings.len() > 1 { 1 } else { wanted })?;
         for device in &strings {
             let handle = eal.attach(device).with_context(key)?;
-            let mut port = Port::configure(handle, &port_config(setting, per_port), self.pool)
-                .with_context(key)?;
-            let started = port.start().with_context(key)?;
-            queues.rx.extend::<Vec<RxQueue>>(started.rx);
-            queues.tx.extend::<Vec<TxQueue>>(started.tx);
+            let wanted = port_config(setting, per_port, rss);
+            let port = Port::configure(handle, &wanted, self.pool).with_context(key)?;
             notes.extend(port.report().shortfalls.iter().map(ToString::to_string));
             ports.push(port);
         }
@@ -185,18 +204,15 @@ impl Opened {
         self.devices.push(OpenDevice {
             device: setting.device.to_string(),
             mac,
-            mtu: setting.mtu,
             ports,
             notes,
-            rx_queues: queues.rx.len() as u64,
-            tx_queues: queues.tx.len() as u64,
         });
-        self.queues.push(queues);
         Ok(())
     }
 }
 
-fn hugepages(config: &Config) -> Hugepages {
+/// The hugepage policy, in DPDK's type.
+pub(crate) fn hugepages(config: &Config) -> Hugepages {
     match config.runtime.hugepages {
         weir_control::config::Hugepages::Auto => Hugepages::Auto,
         weir_control::config::Hugepages::Required => Hugepages::Required,
@@ -215,7 +231,7 @@ fn pci_addresses(config: &Config) -> Vec<String> {
     list
 }
 
-fn port_config(setting: &PortSetting, queues: u16) -> PortConfig {
+fn port_config(setting: &PortSetting, queues: u16, rss: &RssConfig) -> PortConfig {
     PortConfig {
         rx_queues: queues,
         tx_queues: queues,
@@ -224,8 +240,26 @@ fn port_config(setting: &PortSetting, queues: u16) -> PortConfig {
         mtu: setting.mtu,
         promiscuous: setting.promiscuous,
         mac: setting.mac.map(|mac| mac.0),
-        rss: None,
+        rss: (queues > 1).then(|| rss.clone()),
         checksum: ChecksumOffload::Off,
+    }
+}
+
+/// Which end of a flow is the client's in most frames that a port receives: the destination where
+/// NAT servers are on-link and no VIP is, else the source. Wrong only costs hand-overs.
+fn rss_side(config: &Config, port: &PortSetting) -> RssSide {
+    let has_vip = config
+        .services
+        .iter()
+        .any(|service| port.is_on_link(service.address));
+    let mut servers = config.services.iter().flat_map(|service| &service.servers);
+    let has_nat = servers.any(|server| {
+        server.mode == weir_control::config::Mode::Nat && port.is_on_link(server.address)
+    });
+    if has_nat && !has_vip {
+        RssSide::Destination
+    } else {
+        RssSide::Source
     }
 }
 

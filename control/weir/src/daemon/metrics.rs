@@ -1,5 +1,7 @@
 //! `/metrics`: every name of INTERFACES §4 that this release has, read at the moment of the scrape.
 
+use weir_control::health::machine::BUCKETS_MS;
+use weir_control::uplink::UplinkDrop;
 use weir_engine::counters::{ServerCounters, WorkerCounters};
 use weir_engine::tables::Tables;
 use weir_engine::verdict::{DropReason, PuntClass};
@@ -224,7 +226,7 @@ fn services(families: &mut Families, shared: &Shared, tables: &Tables) {
 }
 
 fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tables: &Tables) {
-    if control.hide_servers {
+    if control.hides_servers() {
         return;
     }
     let list: Vec<_> = tables.servers.iter().flatten().collect();
@@ -302,18 +304,78 @@ fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tabl
 }
 
 fn control_side(families: &mut Families, control: &ControlView) {
+    let status = &control.status;
     families
         .gauge(
             "weir_config_revision",
             "Counts up with each accepted configuration.",
         )
-        .add(&[], control.revision);
+        .add(&[], status.revision);
     families
         .counter(
             "weir_config_reload_failures_total",
             "Configurations that were refused.",
         )
-        .add(&[], control.reload_failures);
+        .add(&[], status.reload_failures);
+    families
+        .counter(
+            "weir_arp_replies_total",
+            "ARP and neighbour discovery answers for VIPs.",
+        )
+        .add(&[], status.arp_replies);
+    let mut family = families.counter("weir_arp_conflicts_total", "Others' claims of a VIP.");
+    for vip in &status.vips {
+        family.add(&[("vip", &vip.vip.to_string())], vip.conflicts);
+    }
+    let mut family = families.counter("weir_uplink_frames_total", "Frames to and from the kernel.");
+    family.add(&[("direction", "up")], status.uplink.up);
+    family.add(&[("direction", "down")], status.uplink.down);
+    let mut family = families.counter(
+        "weir_uplink_drops_total",
+        "Frames that did not pass between port and kernel.",
+    );
+    for reason in UplinkDrop::ALL {
+        family.add(
+            &[("reason", reason.label())],
+            status.uplink.dropped[reason as usize],
+        );
+    }
+    health(families, control);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
+fn health(families: &mut Families, control: &ControlView) {
+    if control.hides_servers() {
+        return;
+    }
+    let mut family = families.counter("weir_health_checks_total", "Probes by result.");
+    for health in control.status.health.iter() {
+        for (result, count) in [
+            ("pass", health.tally.passes),
+            ("fail", health.tally.failures),
+        ] {
+            let labels = [
+                ("service", &*health.service),
+                ("server", &*health.server),
+                ("result", result),
+            ];
+            family.add(&labels, count);
+        }
+    }
+    let mut family = families.histogram(
+        "weir_health_check_duration_seconds",
+        "How long probes took.",
+    );
+    for health in control.status.health.iter() {
+        let bounds = BUCKETS_MS.iter().map(|bound| *bound as f64 / 1e3);
+        let beyond = health.tally.buckets[BUCKETS_MS.len()];
+        family.add_histogram(
+            &[("service", &*health.service), ("server", &*health.server)],
+            bounds.zip(health.tally.buckets),
+            beyond,
+            health.tally.duration.as_secs_f64(),
+        );
+    }
 }
 
 fn ports(families: &mut Families, shared: &Shared, control: &ControlView) {

@@ -1,18 +1,24 @@
-//! The daemon: opens DPDK, starts workers, control and management, and stops them in order.
+//! The daemon: opens DPDK, starts control, workers and management, and stops them in order.
+//!
+//! Order of start: what only one daemon may have → devices, configured but silent → the control
+//! thread, which publishes the first tables → ports and workers → ready. Order of stop: control
+//! (its TAPs go), then workers (they send what they have), then devices.
 
 mod api;
 mod claim;
 mod devices;
 mod families;
-
+mod flows;
 mod inspect;
 mod metrics;
 mod nouns;
+mod random;
 mod rings;
 mod serve;
 mod shared;
 mod snapshot;
 mod status;
+mod threads;
 mod workers;
 
 use std::io::IsTerminal as _;
@@ -21,16 +27,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use weir_control::config::{self, Config, CpuId};
-use weir_control::mirror::Mirror;
-use weir_control::reconcile::{Inputs, Roles, Snapshot, reconcile};
+use weir_control::config::{self, Config, CpuId, Loaded};
+use weir_control::driver::{LAST_GOOD, Setup, channel};
+use weir_control::overlay::Overlay;
 use weir_dpdk::Tsc;
 use weir_engine::steering::Steering;
-use weir_worker::MeshSpec;
 
 use crate::cli::Run;
+use api::Api;
+use claim::StateDir;
 use inspect::Inspector;
-use shared::{Latest, Shared, WorkerFacts};
+use rings::Rings;
+use serve::Listeners;
+use shared::{Devices, Latest, Shared, WorkerFacts};
 
 /// Runs until SIGTERM. Errors are one line with the fix, exit code 1.
 pub(crate) fn run(arguments: &Run, socket: Option<&Path>) -> ExitCode {
@@ -52,120 +61,152 @@ fn init_log() {
         .init();
 }
 
-fn start(arguments: &Run, socket: Option<&Path>) -> anyhow::Result<()> {
-    let loaded = config::load(&arguments.config).map_err(|error| anyhow::anyhow!("{error}"))?;
-    for warning in &loaded.warnings {
-        eprintln!("{warning}");
-    }
-    let config = Arc::new(loaded.config);
-    let cpus = config.runtime.workers.resolve(&devices::cpus());
-    devices::check_cpus(&config, &cpus)?;
-    let socket: PathBuf = socket.unwrap_or(&config.management.socket).into();
-    claim::claim_socket(&socket)?;
-    let state = arguments
-        .state
-        .as_deref()
-        .unwrap_or(&config.management.state);
-    let _state = claim::StateDir::claim(state)?;
-    let opened = devices::open(&config, cpus.len())?;
-    forward(&config, &cpus, opened, &socket)
+/// What was claimed and read before DPDK starts, because it cannot be started twice.
+struct Claimed {
+    config: Config,
+    path: PathBuf,
+    cpus: Vec<CpuId>,
+    socket: PathBuf,
+    state: StateDir,
+    overlay: Overlay,
 }
 
-fn forward(
-    config: &Arc<Config>,
-    cpus: &[CpuId],
-    opened: devices::Opened,
-    socket: &Path,
-) -> anyhow::Result<()> {
-    let mut notes = opened.notes;
-    let clock = Tsc::calibrate();
-    let (parts, ends) = weir_worker::build(MeshSpec {
-        devices: opened.queues,
-        workers: cpus.len(),
-    });
-    let mut ready = Vec::new();
-    for ((index, cpu), parts) in cpus.iter().enumerate().zip(parts) {
-        ready.push(workers::prepare(config, index, *cpu, parts, &mut notes)?);
-    }
-    for note in &notes {
-        tracing::warn!("{note}");
-    }
-    let (inspector, questions) = Inspector::new();
-    let steering = Steering::new(u16::try_from(cpus.len())?, [7; 40]);
-    let overlay = weir_control::overlay::Overlay::default();
-    let verdicts = weir_control::health::Verdicts::default();
-    let snapshot = reconcile(
-        &Snapshot::default(),
-        &Inputs {
-            config,
-            overlay: &overlay,
-            health: &verdicts,
-            roles: &Roles::default(),
-            mirror: &Mirror::from_config(config),
-            ports: &opened.facts,
-            steering: &steering,
-        },
-    )?;
-    let shared = Arc::new(Shared {
-        clock,
-        workers: ready
-            .iter()
-            .map(|worker| WorkerFacts {
-                cpu: worker.cpu,
-                stats: Arc::clone(&worker.stats),
-            })
-            .collect(),
-        flows_per_worker: config.runtime.flows_per_worker.into(),
-        pool: opened.pool,
-        devices: opened.devices,
-        notes,
-        tables: Latest::new(Arc::clone(&snapshot.tables)),
-        inspector,
-    });
-    let mut rings = rings::Rings::new(ends, Arc::clone(&shared), questions);
-    let mut threads = Vec::new();
-    for (index, worker) in ready.into_iter().enumerate() {
-        worker.stats.generation.set(snapshot.tables.generation);
-        let tables = Arc::clone(&snapshot.tables);
-        threads.push(worker.start(index, config, tables, opened.pool, clock)?);
-    }
-    let view = snapshot::ControlView {
-        hide_servers: snapshot::detail(config),
-        config: Arc::clone(config),
-        overlay,
-        verdicts,
-        health: Vec::new(),
-        revision: 1,
-        reload_failures: 0,
-        config_file: String::new(),
-        last_change: String::new(),
-    };
-    let control = snapshot::ControlHandle(Arc::new(Latest::new(Arc::new(view))));
-    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let stop2 = Arc::clone(&stop);
-    let ticker = std::thread::spawn(move || {
-        while !stop2.load(std::sync::atomic::Ordering::Relaxed) {
-            rings.tend();
-            rings.poll_punts(&mut |_, _, _| {});
-            #[allow(clippy::disallowed_methods)]
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        rings.stop();
-    });
-    let api = Arc::new(api::Api { shared, control });
+fn start(arguments: &Run, socket: Option<&Path>) -> anyhow::Result<()> {
+    let claimed = claim_all(arguments, socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the management thread")?;
-    runtime.block_on(async {
-        let listeners = serve::Listeners::bind(socket, config.management.listen).await?;
-        serve::serve(api, listeners).await
-    })?;
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let _ = ticker.join();
-    for thread in threads {
-        let _ = thread.join();
-    }
+    let listen = claimed.config.management.listen;
+    let listeners = runtime.block_on(Listeners::bind(&claimed.socket, listen))?;
+    let socket = claimed.socket.clone();
+    let ended = forward(claimed, &runtime, listeners);
+    // Gone already is as good.
     let _ = std::fs::remove_file(socket);
-    Ok(())
+    ended
+}
+
+fn claim_all(arguments: &Run, socket: Option<&Path>) -> anyhow::Result<Claimed> {
+    let (loaded, path) = load(arguments)?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    let config = loaded.config;
+    let cpus = config.runtime.workers.resolve(&devices::cpus());
+    devices::check_cpus(&config, &cpus)?;
+    let socket: PathBuf = socket.unwrap_or(&config.management.socket).into();
+    claim::claim_socket(&socket)?;
+    let state = StateDir::claim(
+        arguments
+            .state
+            .as_deref()
+            .unwrap_or(&config.management.state),
+    )?;
+    let overlay = Overlay::load(&state.path)?;
+    Ok(Claimed {
+        config,
+        path,
+        cpus,
+        socket,
+        state,
+        overlay,
+    })
+}
+
+/// Reads the configuration; with `--last-good`, the last accepted one if it is refused.
+fn load(arguments: &Run) -> anyhow::Result<(Loaded, PathBuf)> {
+    let refused = match config::load(&arguments.config) {
+        Ok(loaded) => return Ok((loaded, arguments.config.clone())),
+        Err(refused) => refused,
+    };
+    let Some(directory) = &arguments.last_good else {
+        anyhow::bail!("{refused}")
+    };
+    let last = directory.join(LAST_GOOD);
+    let loaded = config::load(&last)
+        .map_err(|also| anyhow::anyhow!("{refused}\nand the last accepted file:\n{also}"))?;
+    eprintln!("{refused}");
+    tracing::error!(
+        "{} is REFUSED; forwarding by the last accepted file, {}",
+        arguments.config.display(),
+        last.display()
+    );
+    // A reload reads the operator's file again, once it is mended.
+    Ok((loaded, arguments.config.clone()))
+}
+
+fn forward(
+    claimed: Claimed,
+    runtime: &tokio::runtime::Runtime,
+    listeners: Listeners,
+) -> anyhow::Result<()> {
+    let Claimed {
+        config,
+        path,
+        cpus,
+        state,
+        overlay,
+        ..
+    } = claimed;
+    let key = random::octets()?;
+    let opened = devices::open(&config, cpus.len(), &key)?;
+    let clock = Tsc::calibrate();
+    let mut notes = opened.notes;
+    let engines = workers::prepare(&config, &cpus, &mut notes)?;
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
+    let (inspector, questions) = Inspector::new();
+    let facts = engines.iter().map(|worker| WorkerFacts {
+        cpu: worker.cpu,
+        stats: Arc::clone(&worker.stats),
+    });
+    let shared = Arc::new(Shared {
+        clock,
+        workers: facts.collect(),
+        flows_per_worker: config.runtime.flows_per_worker.into(),
+        pool: opened.pool,
+        devices: Devices::new(opened.devices),
+        notes,
+        tables: Latest::new(Arc::default()),
+        inspector,
+    });
+    let (links, ends) = cpus.iter().map(|_| weir_worker::control_link()).unzip();
+    let rings = Rings::new(ends, Arc::clone(&shared), questions);
+    let (control, commands) = channel();
+    let setup = Setup {
+        config: config.clone(),
+        config_path: path,
+        facts: opened.facts,
+        steering: Steering::new(u16::try_from(cpus.len())?, key),
+        state: Some(state.path.clone()),
+        overlay,
+        taps: true,
+        seed: random::word()?,
+    };
+    let launch = workers::Launch {
+        engines,
+        links,
+        config,
+        shared: Arc::clone(&shared),
+    };
+    let threads = threads::start(setup, rings, commands, launch)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        dpdk = weir_dpdk::dpdk_version(),
+        workers = cpus.len(),
+        "forwarding"
+    );
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let api = Arc::new(Api {
+        shared,
+        control: control.clone(),
+    });
+    let served = runtime.block_on(serve::serve(api, listeners, &threads));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping");
+    runtime.block_on(control.stop());
+    threads.join()?;
+    served
 }

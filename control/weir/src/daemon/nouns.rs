@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_control::config;
 use weir_engine::counters::WorkerCounters;
+use weir_engine::id::PortId;
 use weir_engine::routes::{Hop, Route as TableRoute};
 use weir_engine::tables::{Mode, Port as TablePort, Server as TableServer, Tables};
 use weir_engine::verdict::DropReason;
@@ -180,55 +181,55 @@ fn scheduler(scheduler: config::Scheduler) -> &'static str {
 
 pub(crate) fn ports(shared: &Shared, control: &ControlView) -> Ports {
     let tables = shared.tables.load();
-    let ports = tables
-        .ports
-        .iter()
-        .map(|port| one_port(shared, control, port))
-        .collect();
+    let ids = (0..).map(PortId);
+    let ports = ids
+        .zip(&tables.ports)
+        .filter_map(|(id, port)| one_port(shared, control, id, port));
+    let ports = ports.collect();
     Ports {
         version: VERSION,
         ports,
     }
 }
 
-fn one_port(shared: &Shared, control: &ControlView, port: &TablePort) -> Port {
-    let device = &shared.devices[port.device.index()];
-    let stats = device.stats();
-    Port {
-        name: port.name.to_string(),
-        device: device.device.clone(),
-        driver: device
-            .ports
-            .first()
-            .map(|port| port.driver().to_owned())
-            .unwrap_or_default(),
-        mac: port.mac.to_string(),
-        mtu: port.mtu,
-        addresses: port
-            .addresses
-            .iter()
-            .map(|(address, len)| format!("{address}/{len}"))
-            .collect(),
-        up: control.link_is_up(&port.name),
-        queues: RxTx {
-            rx: device.rx_queues,
-            tx: device.tx_queues,
-        },
-        packets: RxTx {
-            rx: stats.rx_frames,
-            tx: stats.tx_frames,
-        },
-        bytes: RxTx {
-            rx: stats.rx_octets,
-            tx: stats.tx_octets,
-        },
-        errors: RxTx {
-            rx: stats.rx_errors + stats.rx_no_mbuf,
-            tx: stats.tx_errors,
-        },
-        rx_missed: stats.rx_missed,
-        notes: device.notes.clone(),
-    }
+fn one_port(shared: &Shared, control: &ControlView, id: PortId, port: &TablePort) -> Option<Port> {
+    shared.devices.with(|devices| {
+        let device = devices.get(port.device.index())?;
+        let stats = device.stats();
+        let (rx, tx) = device.queues();
+        Some(Port {
+            name: port.name.to_string(),
+            device: device.device.clone(),
+            driver: device
+                .ports
+                .first()
+                .map(|p| p.driver().to_owned())
+                .unwrap_or_default(),
+            mac: port.mac.to_string(),
+            mtu: port.mtu,
+            addresses: port
+                .addresses
+                .iter()
+                .map(|(a, len)| format!("{a}/{len}"))
+                .collect(),
+            up: control.link_is_up(id),
+            queues: RxTx { rx, tx },
+            packets: RxTx {
+                rx: stats.rx_frames,
+                tx: stats.tx_frames,
+            },
+            bytes: RxTx {
+                rx: stats.rx_octets,
+                tx: stats.tx_octets,
+            },
+            errors: RxTx {
+                rx: stats.rx_errors + stats.rx_no_mbuf,
+                tx: stats.tx_errors,
+            },
+            rx_missed: stats.rx_missed,
+            notes: device.notes.clone(),
+        })
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "ratios for people")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use core::net::IpAddr;
 
 use crossbeam::channel::Receiver;
+use weir_control::driver::Dataplane;
 use weir_dpdk::Mempool;
 use weir_engine::id::{DeviceId, PortId};
 use weir_engine::tables::Tables;
@@ -15,8 +16,6 @@ use weir_worker::{Command, ControlEnd, Outgoing};
 use super::inspect::Question;
 use super::shared::Shared;
 
-/// Frames taken from one worker per poll, so that a flood of one class cannot hold the thread.
-const PUNTS_PER_POLL: usize = 64;
 /// Largest frame handed to control: a jumbo frame in several segments.
 const FRAME_LEN_MAX: usize = 16 << 10;
 
@@ -30,6 +29,8 @@ pub(crate) struct Rings {
     /// By device: the worker that sends control's frames there.
     senders: Vec<usize>,
     scratch: Box<[u8]>,
+    /// The newest tables, until every worker has room for the command.
+    pending: Option<Arc<Tables>>,
 }
 
 impl Rings {
@@ -39,25 +40,63 @@ impl Rings {
         questions: Receiver<Question>,
     ) -> Self {
         let workers = ends.len();
-        let senders = (0..shared.devices.len())
+        let senders = (0..shared.devices.count())
             .map(|device| device % workers)
             .collect();
-        let scratch = vec![0; FRAME_LEN_MAX].into();
         Self {
             ends,
             pool: shared.pool,
             shared,
             questions,
             senders,
-            scratch,
+            scratch: vec![0; FRAME_LEN_MAX].into(),
+            pending: None,
         }
     }
 
-    /// Gives every waiting punt (a bounded number of them) to `take`.
-    pub(crate) fn poll_punts(&mut self, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) {
+    /// Makes every worker forward by the newest tables. While a worker has no room for the
+    /// command they wait, and newer ones replace them.
+    fn hand_out(&mut self) {
+        if self.ends.iter().any(|end| end.commands.is_full()) {
+            return;
+        }
+        let Some(tables) = self.pending.take() else {
+            return;
+        };
         for end in &mut self.ends {
-            for _ in 0..PUNTS_PER_POLL {
+            let pushed = end.commands.push(Command::Adopt(Arc::clone(&tables)));
+            debug_assert!(
+                pushed.is_ok(),
+                "this thread is the only producer, and there was room"
+            );
+        }
+    }
+
+    /// Tells every worker to send what it has and return.
+    fn stop(&mut self) {
+        for end in &mut self.ends {
+            while end.commands.push(Command::Stop).is_err() && !end.commands.is_abandoned() {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Drop for Rings {
+    /// Without a control thread nobody renews anything: the workers stop with it.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Dataplane for Rings {
+    fn poll_punts(&mut self, max: usize, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> usize {
+        let mut count = 0;
+        for end in &mut self.ends {
+            // Each worker gets its share of the turn, so that none starves another.
+            for _ in 0..max {
                 let Ok(punt) = end.punts.pop() else { break };
+                count += 1;
                 let len = punt.frame.len();
                 if punt.frame.segment_count() == 1 {
                     take(punt.port, punt.class, punt.frame.data());
@@ -67,10 +106,10 @@ impl Rings {
                 }
             }
         }
+        count
     }
 
-    /// Gives every neighbour that frames wait for to `take`.
-    pub(crate) fn poll_resolve(&mut self, take: &mut dyn FnMut(PortId, IpAddr)) {
+    fn poll_resolve(&mut self, take: &mut dyn FnMut(PortId, IpAddr)) {
         for end in &mut self.ends {
             while let Ok(wanted) = end.resolve.pop() {
                 take(wanted.port, wanted.neighbour);
@@ -78,8 +117,7 @@ impl Rings {
         }
     }
 
-    /// Sends a frame out of a port; `false`: no buffer or the ring is full.
-    pub(crate) fn inject(&mut self, port: PortId, bytes: &[u8]) -> bool {
+    fn inject(&mut self, port: PortId, bytes: &[u8]) -> bool {
         let tables = self.shared.tables.load();
         let device = tables.port(port).map_or(DeviceId(0), |port| port.device);
         let worker = self.senders.get(device.index()).copied().unwrap_or(0);
@@ -92,24 +130,21 @@ impl Rings {
             .is_ok()
     }
 
-    /// Makes every worker forward by these tables. `false`: a worker's ring is full, try again.
-    pub(crate) fn publish(&mut self, tables: &Arc<Tables>) -> bool {
-        if self.ends.iter().any(|end| end.commands.is_full()) {
-            return false;
-        }
-        self.shared.tables.store(Arc::clone(tables));
-        for end in &mut self.ends {
-            let pushed = end.commands.push(Command::Adopt(Arc::clone(tables)));
-            debug_assert!(
-                pushed.is_ok(),
-                "this thread is the only producer, and there was room"
-            );
-        }
-        true
+    fn publish(&mut self, tables: Arc<Tables>) {
+        self.shared.tables.store(Arc::clone(&tables));
+        self.pending = Some(tables);
+        self.hand_out();
+    }
+
+    fn link_is_up(&mut self, port: PortId) -> bool {
+        let tables = self.shared.tables.load();
+        let device = tables.port(port).map(|port| port.device);
+        device.is_some_and(|device| self.shared.devices.link_is_up(device))
     }
 
     /// Frees tables that workers gave back, and passes questions on.
-    pub(crate) fn tend(&mut self) {
+    fn turn(&mut self) {
+        self.hand_out();
         for end in &mut self.ends {
             while let Ok(old) = end.old_tables.pop() {
                 drop(old);
@@ -119,18 +154,6 @@ impl Rings {
             if let Some(end) = self.ends.get_mut(question.worker.index()) {
                 // If the ring is full the question is dropped, and its asker told by time-out.
                 let _ = end.commands.push(Command::Inspect(question.ask));
-            }
-        }
-    }
-
-    /// Tells every worker to send what it has and return.
-    pub(crate) fn stop(&mut self) {
-        for end in &mut self.ends {
-            while end.commands.push(Command::Stop).is_err() {
-                if end.commands.is_abandoned() {
-                    break;
-                }
-                std::thread::yield_now();
             }
         }
     }

@@ -4,15 +4,20 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::api::{self, Api};
+use super::threads::Threads;
 
 /// Owner and group may read and write; who may do what is decided by that (F19).
 const SOCKET_MODE: u32 = 0o660;
+
+/// How often the other threads are looked after.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Listeners that are bound, so that a refused one is known before anything forwards.
 #[derive(Debug)]
@@ -46,7 +51,14 @@ impl Listeners {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(api: Arc<Api>, listeners: Listeners) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If the control thread ends by itself: then nobody answers ARP or checks health any more.
+pub(crate) async fn serve(
+    api: Arc<Api>,
+    listeners: Listeners,
+    threads: &Threads,
+) -> anyhow::Result<()> {
     let writer = api::writer(Arc::clone(&api));
     drop(tokio::spawn(
         axum::serve(listeners.unix, writer).into_future(),
@@ -58,8 +70,10 @@ pub(crate) async fn serve(api: Arc<Api>, listeners: Listeners) -> anyhow::Result
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
     loop {
         tokio::select! {
+            _ = look.tick() => anyhow::ensure!(threads.are_alive(), "the control thread ended"),
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => match api.control.apply(None, false).await {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_dpdk::{Mempool, Tsc};
 use weir_engine::counters::{Counter, WorkerCounters};
+use weir_engine::id::DeviceId;
 use weir_engine::tables::Tables;
 use weir_worker::WorkerStats;
 
@@ -33,6 +34,33 @@ impl<T> Latest<T> {
     }
 }
 
+/// All devices. The lock is taken to start them, and by whoever reads their counters.
+#[derive(Debug)]
+pub(crate) struct Devices(Mutex<Vec<OpenDevice>>);
+
+impl Devices {
+    pub(crate) fn new(devices: Vec<OpenDevice>) -> Self {
+        Self(Mutex::new(devices))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.with(|devices| devices.len())
+    }
+
+    /// Whether the driver says that the link of any of the device's ports is up.
+    pub(crate) fn link_is_up(&self, device: DeviceId) -> bool {
+        self.with(|devices| {
+            let device = devices.get(device.index());
+            device.is_some_and(|device| device.ports.iter().any(|port| port.link().up))
+        })
+    }
+
+    /// Looks at them.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Vec<OpenDevice>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// One worker.
 #[derive(Debug)]
 pub(crate) struct WorkerFacts {
@@ -47,7 +75,7 @@ pub(crate) struct Shared {
     pub(crate) workers: Vec<WorkerFacts>,
     pub(crate) flows_per_worker: u64,
     pub(crate) pool: Mempool,
-    pub(crate) devices: Vec<OpenDevice>,
+    pub(crate) devices: Devices,
     /// What the machine lacks and what it costs, said at start.
     pub(crate) notes: Vec<String>,
     pub(crate) tables: Latest<Tables>,

@@ -1,29 +1,149 @@
 //! `weir status`: one screen, worst first.
 
-use super::api::Api;
-use crate::views::{Problem, Status, VERSION};
+use core::time::Duration;
 
+use super::api::Api;
+use super::shared::Shared;
+use super::snapshot::{ControlView, seconds};
+use crate::views::{Problem, Server, Status, VERSION};
+
+/// The screen. Never fails: what is not known yet is "not ready".
 pub(crate) fn view(api: &Api) -> Status {
-    let (shared, control) = (&api.shared, api.control.view());
-    let generation = shared.tables.load().generation;
-    let ready = generation > 0
-        && shared
-            .workers
-            .iter()
-            .all(|worker| worker.stats.generation.value() > 0);
+    let shared = &api.shared;
+    let Ok(control) = api.view() else {
+        return starting(shared);
+    };
     let servers = super::nouns::servers(shared, &control).servers;
+    let status = &control.status;
+    let (changed, what) = &status.last_change;
+    let mut problems = problems(shared, &control, &servers);
+    problems.sort_by_key(|problem| rank(&problem.severity));
     Status {
         version: VERSION,
-        ready,
-        since_seconds: 0.0,
-        config_revision: control.revision,
-        config_file: control.config_file.clone(),
-        last_change: control.last_change.clone(),
+        ready: is_forwarding(shared),
+        since_seconds: status.now.as_nanos() as f64 / 1e9,
+        config_revision: status.revision,
+        config_file: status.config_file.clone(),
+        last_change: format!(
+            "{what} ({} ago)",
+            crate::show::span(seconds(status.now, *changed))
+        ),
         services: control.config.services.len(),
         servers_up: servers.iter().filter(|server| server.up).count(),
         servers: servers.len(),
         flows: shared.sum(|counters| &counters.flows),
         flows_capacity: shared.flows_per_worker * shared.workers.len() as u64,
-        problems: Vec::<Problem>::new(),
+        problems,
+    }
+}
+
+/// Whether every worker has tables and takes turns.
+pub(crate) fn is_forwarding(shared: &Shared) -> bool {
+    let running = |worker: &super::shared::WorkerFacts| worker.stats.heartbeat.value() > 0;
+    shared.tables.load().generation > 0 && shared.workers.iter().all(running)
+}
+
+fn starting(shared: &Shared) -> Status {
+    Status {
+        version: VERSION,
+        ready: false,
+        since_seconds: 0.0,
+        config_revision: 0,
+        config_file: String::new(),
+        last_change: "starting".into(),
+        services: 0,
+        servers: 0,
+        servers_up: 0,
+        flows: 0,
+        flows_capacity: shared.flows_per_worker * shared.workers.len() as u64,
+        problems: Vec::new(),
+    }
+}
+
+fn rank(severity: &str) -> u8 {
+    match severity {
+        "critical" => 0,
+        "warning" => 1,
+        _ => 2,
+    }
+}
+
+fn problem(severity: &str, subject: String, text: String, fix: &str) -> Problem {
+    Problem {
+        severity: severity.into(),
+        subject,
+        text,
+        fix: fix.into(),
+    }
+}
+
+fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<Problem> {
+    let mut list = Vec::new();
+    stalled(&mut list, shared, control.config.runtime.heartbeat);
+    for (index, port) in control.config.ports.iter().enumerate() {
+        let id = weir_engine::id::PortId(u16::try_from(index).unwrap_or(u16::MAX));
+        if !control.link_is_up(id) {
+            let fix = "check cable, switch port and `ip link` of the device's netdev";
+            list.push(problem(
+                "critical",
+                format!("port {}", port.name),
+                "link down".into(),
+                fix,
+            ));
+        }
+    }
+    for service in &control.config.services {
+        let own = || {
+            servers
+                .iter()
+                .filter(|server| server.service == service.name)
+        };
+        let usable = own().filter(|server| server.usable).count();
+        let subject = format!("service {}", service.name);
+        if usable == 0 {
+            let text = format!("no usable server of {}", own().count());
+            list.push(problem("critical", subject, text, "see `weir show health`"));
+        }
+    }
+    for server in servers
+        .iter()
+        .filter(|server| !server.up && server.state == "ready")
+    {
+        let subject = format!("server {}/{}", server.service, server.name);
+        let fix = format!("weir show health {}/{}", server.service, server.name);
+        list.push(problem("warning", subject, "down by health".into(), &fix));
+    }
+    for server in servers.iter().filter(|server| server.state != "ready") {
+        let subject = format!("server {}/{}", server.service, server.name);
+        let text = format!("in {}", server.state);
+        list.push(problem(
+            "note",
+            subject,
+            text,
+            "`weir ready` puts it back to work",
+        ));
+    }
+    for vip in control.status.vips.iter().filter(|vip| vip.conflicts > 0) {
+        let text = format!("claimed by another host {} times", vip.conflicts);
+        let fix = "a real server needs arp_ignore=1 and arp_announce=2; see the log for its MAC";
+        list.push(problem("warning", format!("VIP {}", vip.vip), text, fix));
+    }
+    list.extend(shared.notes.iter().map(|note| {
+        let (subject, text) = note.split_once(": ").unwrap_or(("machine", note));
+        problem("note", subject.into(), text.into(), "")
+    }));
+    list
+}
+
+fn stalled(list: &mut Vec<Problem>, shared: &Shared, limit: Duration) {
+    let now = shared.clock.nanos();
+    for (index, worker) in shared.workers.iter().enumerate() {
+        let age = Duration::from_nanos(now.saturating_sub(worker.stats.heartbeat.value()));
+        if age > limit {
+            let text = format!("has taken no turn for {} ms", age.as_millis());
+            let fix =
+                "is its CPU shared? isolate it (isolcpus), or choose another in runtime.workers";
+            list.push(problem("critical", format!("worker {index}"), text, fix));
+        }
     }
 }

@@ -1,98 +1,74 @@
-//! Starts the workers: engine memory, rings, pinned threads.
+//! Starts the workers: engine memory, queues, pinned threads.
 
-use std::io::Read as _;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use core::net::{Ipv4Addr, Ipv6Addr};
 use weir_control::config::{Config, CpuId, Idle as IdleSetting};
-use weir_dpdk::{Hugepages, Mempool, PageKind, PinnedThread, Tsc, leak_slice_with};
+use weir_dpdk::{Hugepages, PageKind, PinnedThread, leak_slice_with};
 use weir_engine::flow::{Bucket, FlowEntry, FlowMemory, HashKey};
 use weir_engine::id::WorkerId;
-use weir_engine::tables::Tables;
 use weir_engine::{Engine, EngineConfig, EngineMemory};
-use weir_worker::{Idle, PuntLimits, Worker, WorkerConfig, WorkerParts, WorkerStats};
+use weir_wire::addr::Address;
+use weir_worker::{ControlLink, Idle, PuntLimits, Worker, WorkerConfig, WorkerStats};
 
-/// A worker that has everything but its first tables.
+use super::devices;
+use super::random;
+use super::shared::Shared;
+
+/// A worker that has its memory, and waits for queues and tables.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct Prepared {
     pub(crate) cpu: usize,
     pub(crate) stats: Arc<WorkerStats>,
     engine: Engine,
-    parts: WorkerParts,
 }
 
-/// Allocates one worker's tables. Says into `notes` where they had to go.
+/// Allocates all workers' tables. Says into `notes` where they had to go.
+///
+/// # Errors
+/// If there is no memory, in one line with the fix.
 pub(crate) fn prepare(
     config: &Config,
-    index: usize,
-    cpu: CpuId,
-    parts: WorkerParts,
+    cpus: &[CpuId],
     notes: &mut Vec<String>,
-) -> anyhow::Result<Ready> {
+) -> anyhow::Result<Vec<Prepared>> {
     let flows = config.runtime.flows_per_worker as usize;
-    let hugepages = match config.runtime.hugepages {
-        weir_control::config::Hugepages::Auto => Hugepages::Auto,
-        weir_control::config::Hugepages::Required => Hugepages::Required,
-        weir_control::config::Hugepages::Off => Hugepages::Off,
-    };
-    let memory = EngineMemory {
-        v4: flow_memory::<Ipv4Addr>(flows, hugepages, notes)?,
-        v6: flow_memory::<Ipv6Addr>(flows, hugepages, notes)?,
-    };
-    let stats = Arc::new(WorkerStats::new());
-    let [a, b, c, d, seed] = random()?;
-    let engine_config = EngineConfig {
-        worker: WorkerId(u16::try_from(index).context("too many workers")?),
-        hash_key: HashKey::new([a, b, c, d]),
-        seed,
-    };
-    let engine = Engine::new(engine_config, memory, Arc::clone(&stats.counters));
-    Ok(Ready {
-        cpu: usize::from(cpu.0),
-        stats,
-        engine,
-        parts,
-    })
-}
-
-impl Ready {
-    /// Starts polling on its CPU.
-    pub(crate) fn start(
-        self,
-        index: usize,
-        config: &Config,
-        tables: Arc<Tables>,
-        pool: Mempool,
-        clock: Tsc,
-    ) -> anyhow::Result<PinnedThread<()>> {
-        let idle = match config.runtime.idle {
-            IdleSetting::Poll => Idle::Poll,
-            IdleSetting::Adaptive => Idle::Adaptive,
+    let hugepages = devices::hugepages(config);
+    let mut prepared = Vec::new();
+    for (index, cpu) in cpus.iter().enumerate() {
+        let memory = EngineMemory {
+            v4: flow_memory::<Ipv4Addr>(flows, hugepages, notes)?,
+            v6: flow_memory::<Ipv6Addr>(flows, hugepages, notes)?,
         };
-        let worker = WorkerConfig {
-            id: WorkerId(u16::try_from(index).context("too many workers")?),
-            engine: self.engine,
-            tables,
-            pool,
-            clock,
-            idle,
-            punt_limits: PuntLimits::default(),
-            stats: self.stats,
+        let stats = Arc::new(WorkerStats::new());
+        let engine = EngineConfig {
+            worker: worker_id(index)?,
+            hash_key: HashKey::new([
+                random::word()?,
+                random::word()?,
+                random::word()?,
+                random::word()?,
+            ]),
+            seed: random::word()?,
         };
-        let parts = self.parts;
-        let name = format!("weir-worker{index}");
-        let run = move || {
-            // Costs only latency of naps if the kernel refuses.
-            let _ = weir_dpdk::set_timer_slack(Duration::from_micros(1));
-            Worker::new(worker, parts).run();
-        };
-        Ok(weir_dpdk::spawn_pinned(self.cpu, &name, run)?)
+        let engine = Engine::new(engine, memory, Arc::clone(&stats.counters));
+        prepared.push(Prepared {
+            cpu: usize::from(cpu.0),
+            stats,
+            engine,
+        });
     }
+    notes.dedup();
+    Ok(prepared)
 }
 
-fn flow_memory<A: weir_wire::addr::Address>(
+fn worker_id(index: usize) -> anyhow::Result<WorkerId> {
+    Ok(WorkerId(u16::try_from(index).context("too many workers")?))
+}
+
+fn flow_memory<A: Address>(
     flows: usize,
     hugepages: Hugepages,
     notes: &mut Vec<String>,
@@ -109,15 +85,63 @@ fn flow_memory<A: weir_wire::addr::Address>(
     })
 }
 
-/// Secrets of this start, from the kernel (getrandom(2) by way of its device).
-fn random() -> anyhow::Result<[u64; 5]> {
-    let mut octets = [0; 40];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut device| device.read_exact(&mut octets))
-        .context("/dev/urandom")?;
-    let mut words = octets.chunks_exact(8);
-    Ok([(); 5].map(|()| {
-        let word = words.next().and_then(|word| word.try_into().ok());
-        u64::from_ne_bytes(word.unwrap_or_default())
-    }))
+/// Everything that starting ports and workers takes, once there are tables.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) engines: Vec<Prepared>,
+    pub(crate) links: Vec<ControlLink>,
+    pub(crate) config: Config,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Launch {
+    /// Starts all ports, shares out their queues and starts polling.
+    ///
+    /// # Errors
+    /// One line that names the device or the CPU.
+    pub(crate) fn start(self) -> anyhow::Result<Vec<PinnedThread<()>>> {
+        let Self {
+            engines,
+            links,
+            config,
+            shared,
+        } = self;
+        let queues = shared.devices.with(|devices| {
+            devices
+                .iter_mut()
+                .map(devices::OpenDevice::start)
+                .collect::<anyhow::Result<_>>()
+        })?;
+        let parts = weir_worker::build(queues, links);
+        let tables = shared.tables.load();
+        let mut threads = Vec::new();
+        for ((index, prepared), parts) in engines.into_iter().enumerate().zip(parts) {
+            prepared.stats.generation.set(tables.generation);
+            let worker = WorkerConfig {
+                id: worker_id(index)?,
+                engine: prepared.engine,
+                tables: Arc::clone(&tables),
+                pool: shared.pool,
+                clock: shared.clock,
+                idle: idle(&config),
+                punt_limits: PuntLimits::default(),
+                stats: prepared.stats,
+            };
+            let run = move || {
+                // Costs only the length of naps if the kernel refuses.
+                let _ = weir_dpdk::set_timer_slack(Duration::from_micros(1));
+                Worker::new(worker, parts).run();
+            };
+            let name = format!("weir-worker{index}");
+            threads.push(weir_dpdk::spawn_pinned(prepared.cpu, &name, run)?);
+        }
+        Ok(threads)
+    }
+}
+
+fn idle(config: &Config) -> Idle {
+    match config.runtime.idle {
+        IdleSetting::Poll => Idle::Poll,
+        IdleSetting::Adaptive => Idle::Adaptive,
+    }
 }
