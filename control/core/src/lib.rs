@@ -5,10 +5,11 @@
 //! at [`driver`].
 #![forbid(unsafe_code)]
 
-pub mod config;
 mod arp;
+pub mod config;
 pub mod driver;
 mod frame;
+pub mod guard;
 pub mod health;
 pub mod mirror;
 mod nd;
@@ -17,6 +18,6 @@ pub mod ports;
 pub mod reconcile;
 pub mod responder;
 pub mod taps;
-pub mod uplink;
 #[cfg(test)]
 mod testing;
+pub mod uplink;

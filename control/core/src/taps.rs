@@ -67,7 +67,11 @@ impl Taps {
         for (port, fact) in config.ports.iter().zip(facts) {
             let failed = |step: &str, error: io::Error| setting(&port.name, step, &error);
             let name = port.name.clone();
-            let tap = Tap::open(&TapConfig { name, mac: Some(fact.mac.0), mtu: fact.mtu })?;
+            let tap = Tap::open(&TapConfig {
+                name,
+                mac: Some(fact.mac.0),
+                mtu: fact.mtu,
+            })?;
             for (path, value) in SYSCTLS {
                 sysctl(&path.replace("NAME", &port.name), value)
                     .or_else(absent_family)
@@ -133,7 +137,9 @@ impl Taps {
             }
             for gateway in new.gateway.iter().filter(|g| !old.gateway.contains(g)) {
                 let step = failed(format!("gateway {gateway}"));
-                add_default_route(handle, *index, *gateway).await.map_err(step)?;
+                add_default_route(handle, *index, *gateway)
+                    .await
+                    .map_err(step)?;
             }
         }
         Ok(())
@@ -158,7 +164,12 @@ impl Taps {
 
     /// For the mirror: which interface is which port's.
     pub fn interfaces(&self, config: &Config) -> Interfaces {
-        let taps = self.indexes.iter().copied().zip((0..).map(PortId)).collect();
+        let taps = self
+            .indexes
+            .iter()
+            .copied()
+            .zip((0..).map(PortId))
+            .collect();
         let mut netdevs: Vec<(String, PortId)> = Vec::new();
         for (id, port) in (0..).map(PortId).zip(&config.ports) {
             netdevs.extend(backing_netdev(&port.device).map(|name| (name.to_owned(), id)));
@@ -168,7 +179,12 @@ impl Taps {
 }
 
 async fn add_address(handle: &Handle, index: u32, prefix: &Prefix) -> Result<(), rtnetlink::Error> {
-    handle.address().add(index, prefix.address, prefix.len).replace().execute().await
+    handle
+        .address()
+        .add(index, prefix.address, prefix.len)
+        .replace()
+        .execute()
+        .await
 }
 
 async fn add_default_route(
@@ -176,7 +192,12 @@ async fn add_default_route(
     index: u32,
     gateway: IpAddr,
 ) -> Result<(), rtnetlink::Error> {
-    handle.route().add(default_route(index, gateway)).replace().execute().await
+    handle
+        .route()
+        .add(default_route(index, gateway))
+        .replace()
+        .execute()
+        .await
 }
 
 fn default_route(index: u32, gateway: IpAddr) -> netlink_packet_route::route::RouteMessage {
@@ -193,7 +214,11 @@ fn default_route(index: u32, gateway: IpAddr) -> netlink_packet_route::route::Ro
 }
 
 fn setting(port: &str, step: &str, reason: &dyn std::fmt::Display) -> TapsError {
-    TapsError::Setting { port: port.into(), step: step.into(), reason: reason.to_string() }
+    TapsError::Setting {
+        port: port.into(),
+        step: step.into(),
+        reason: reason.to_string(),
+    }
 }
 
 /// Writes one sysctl of the present network namespace; `path` is below `/proc/sys/net`.
@@ -203,7 +228,11 @@ pub(crate) fn sysctl(path: &str, value: &str) -> io::Result<()> {
 
 /// A kernel without IPv6, or without one of the settings, needs no setting.
 fn absent_family(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+    if error.kind() == io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
 /// Raises the kernel's neighbour table limits to hold `neighbours` entries and as many again.
@@ -230,6 +259,8 @@ pub fn raise_neighbour_limits(neighbours: usize) -> Result<(), String> {
 
 /// The netdev under a kernel-backed device (`iface=` of net_af_packet, net_af_xdp), if any.
 pub fn backing_netdev(device: &config::Device) -> Option<&str> {
-    let kernel = ["net_af_packet", "net_af_xdp"].iter().any(|d| device.name().starts_with(d));
+    let kernel = ["net_af_packet", "net_af_xdp"]
+        .iter()
+        .any(|d| device.name().starts_with(d));
     device.arg("iface").filter(|_| kernel)
 }

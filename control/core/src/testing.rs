@@ -1,8 +1,12 @@
-//! Configurations for tests, built without a file.
+//! What tests share: configurations built without a file, and network namespaces.
 
+use std::fs::File;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::Duration;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use weir_engine::id::DeviceId;
 use weir_wire::addr::MacAddr;
 
@@ -131,3 +135,65 @@ pub(crate) fn web(mode: Mode, servers: u8) -> Service {
     web
 }
 
+/// A namespace that vanishes with this.
+#[derive(Debug)]
+pub(crate) struct Namespace(String);
+
+impl Namespace {
+    /// A new one; `None`, said aloud, where that is not possible.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return None;
+        }
+        let name = format!("weirctl-{}-{name}", std::process::id());
+        let made = Command::new("ip").args(["netns", "add", &name]).status();
+        if !made.is_ok_and(|status| status.success()) {
+            println!("skipped: `ip netns add` does not work here");
+            return None;
+        }
+        Some(Self(name))
+    }
+
+    /// Runs `ip` in it.
+    pub(crate) fn ip(&self, arguments: &str) {
+        let all = ["-n", &self.0]
+            .into_iter()
+            .chain(arguments.split_whitespace());
+        let status = Command::new("ip").args(all).status().unwrap();
+        assert!(status.success(), "ip {arguments}");
+    }
+
+    /// Runs `test` on a thread inside the namespace.
+    pub(crate) fn run(&self, test: impl FnOnce() + Send) {
+        let path = format!("/run/netns/{}", self.0);
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let file = File::open(path).unwrap();
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(file.as_fd(), kind).unwrap();
+                test();
+            });
+            thread.join().unwrap();
+        });
+    }
+
+    /// Runs an asynchronous `test` likewise.
+    pub(crate) fn run_async<F: Future<Output = ()>>(&self, test: impl FnOnce() -> F + Send) {
+        self.run(|| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build().unwrap().block_on(test());
+        });
+    }
+
+    /// Its name, for `ip netns exec`.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}

@@ -100,7 +100,11 @@ struct Bucket {
 
 impl Bucket {
     fn new(rate: u32) -> Self {
-        Self { rate, tokens: rate, filled: Time::ZERO }
+        Self {
+            rate,
+            tokens: rate,
+            filled: Time::ZERO,
+        }
     }
 
     fn take(&mut self, now: Time) -> bool {
@@ -179,9 +183,10 @@ impl Uplink {
         responder: &mut Responder,
         out: &mut Vec<Action>,
     ) -> Result<Cow<'a, [u8]>, UplinkDrop> {
-        let (Some(policers), Some(&mac)) =
-            (self.policers.get_mut(port.index()), self.macs.get(port.index()))
-        else {
+        let (Some(policers), Some(&mac)) = (
+            self.policers.get_mut(port.index()),
+            self.macs.get(port.index()),
+        ) else {
             return Err(UplinkDrop::Malformed);
         };
         if !policers[class.index()].take(now) {
@@ -189,8 +194,8 @@ impl Uplink {
         }
         let bytes = frame::untag(bytes).ok_or(UplinkDrop::Malformed)?;
         let frame = Frame::parse(&bytes).ok_or(UplinkDrop::Malformed)?;
-        let resolution = matches!(class, PuntClass::Arp | PuntClass::Nd)
-            || frame.ether_type == EtherType::ARP;
+        let resolution =
+            matches!(class, PuntClass::Arp | PuntClass::Nd) || frame.ether_type == EtherType::ARP;
         if resolution {
             match responder.receive(now, port, &frame, out) {
                 Disposition::Answered | Disposition::Silent => return Err(UplinkDrop::Vip),
@@ -210,17 +215,15 @@ impl Uplink {
             }
         }
         let foreign = !frame.destination.is_multicast() && frame.destination != mac;
-        Ok(if foreign { readdress(bytes, mac) } else { bytes })
+        Ok(if foreign {
+            readdress(bytes, mac)
+        } else {
+            bytes
+        })
     }
 
     /// Decides about a frame that the kernel sends by the TAP of `port`. `true`: send it.
-    pub fn down(
-        &mut self,
-        now: Time,
-        port: PortId,
-        bytes: &[u8],
-        responder: &Responder,
-    ) -> bool {
+    pub fn down(&mut self, now: Time, port: PortId, bytes: &[u8], responder: &Responder) -> bool {
         let verdict = self.judge_down(now, port, bytes, responder);
         match verdict {
             Ok(()) => self.counters.down += 1,

@@ -19,13 +19,27 @@ pub type Reply = Result<String, String>;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Run a file: the daemon's own if `None`.
-    Apply { file: Option<PathBuf>, allow_shrink: bool, reply: oneshot::Sender<Reply> },
+    Apply {
+        file: Option<PathBuf>,
+        allow_shrink: bool,
+        reply: oneshot::Sender<Reply>,
+    },
     /// Change a server at run time.
-    Edit { service: String, server: String, edit: Edit, by: String, reply: oneshot::Sender<Reply> },
+    Edit {
+        service: String,
+        server: String,
+        edit: Edit,
+        by: String,
+        reply: oneshot::Sender<Reply>,
+    },
     /// Drop all runtime changes.
     Reset { reply: oneshot::Sender<Reply> },
     /// One server's health with its history.
-    Health { service: String, server: String, reply: oneshot::Sender<Option<ServerHealth>> },
+    Health {
+        service: String,
+        server: String,
+        reply: oneshot::Sender<Option<ServerHealth>>,
+    },
     /// End the control thread.
     Stop,
 }
@@ -48,8 +62,17 @@ pub struct Commands {
 pub fn channel() -> (ControlHandle, Commands) {
     let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
     let (status_sender, status) = watch::channel(Arc::default());
-    let handle = ControlHandle { commands: sender, status };
-    (handle, Commands { commands: receiver, status: status_sender })
+    let handle = ControlHandle {
+        commands: sender,
+        status,
+    };
+    (
+        handle,
+        Commands {
+            commands: receiver,
+            status: status_sender,
+        },
+    )
 }
 
 const STOPPED: &str = "the control thread has ended";
@@ -65,7 +88,12 @@ impl ControlHandle {
     /// # Errors
     /// Every mistake in the file, or why it may not be run; nothing has changed then.
     pub async fn apply(&self, file: Option<PathBuf>, allow_shrink: bool) -> Reply {
-        self.ask(|reply| Command::Apply { file, allow_shrink, reply }).await
+        self.ask(|reply| Command::Apply {
+            file,
+            allow_shrink,
+            reply,
+        })
+        .await
     }
 
     /// Changes state or weight of a server at run time, in the name of `by`.
@@ -74,7 +102,14 @@ impl ControlHandle {
     /// If there is no such server.
     pub async fn edit(&self, service: &str, server: &str, edit: Edit, by: &str) -> Reply {
         let (service, server, by) = (service.to_owned(), server.to_owned(), by.to_owned());
-        self.ask(|reply| Command::Edit { service, server, edit, by, reply }).await
+        self.ask(|reply| Command::Edit {
+            service,
+            server,
+            edit,
+            by,
+            reply,
+        })
+        .await
     }
 
     /// Drops all runtime changes.
@@ -89,7 +124,14 @@ impl ControlHandle {
     pub async fn health(&self, service: &str, server: &str) -> Option<ServerHealth> {
         let (reply, answer) = oneshot::channel();
         let (service, server) = (service.to_owned(), server.to_owned());
-        self.commands.send(Command::Health { service, server, reply }).await.ok()?;
+        self.commands
+            .send(Command::Health {
+                service,
+                server,
+                reply,
+            })
+            .await
+            .ok()?;
         answer.await.ok()?
     }
 

@@ -79,18 +79,31 @@ impl World {
 /// New tables for a changed world.
 pub(super) fn refresh(world: World) -> Done {
     let outcome = world.reconcile();
-    Done { what: What::Refresh, outcome, message: String::new(), reply: None }
+    Done {
+        what: What::Refresh,
+        outcome,
+        message: String::new(),
+        reply: None,
+    }
 }
 
 /// New tables for a changed overlay, which is kept in the state directory.
 pub(super) fn edit(world: World, message: String, reply: oneshot::Sender<Reply>) -> Done {
-    let stored = world.state.as_deref().map_or(Ok(()), |state| world.overlay.store(state));
+    let stored = world
+        .state
+        .as_deref()
+        .map_or(Ok(()), |state| world.overlay.store(state));
     let message = match stored {
         Ok(()) => message,
         // A full disk must not keep the operator from draining a server.
         Err(error) => format!("{message}; lost at restart: {error}"),
     };
-    Done { what: What::Edit, outcome: world.reconcile(), message, reply: Some(reply) }
+    Done {
+        what: What::Edit,
+        outcome: world.reconcile(),
+        message,
+        reply: Some(reply),
+    }
 }
 
 /// New tables for the file at `path`, unless anything speaks against it.
@@ -122,7 +135,12 @@ pub(super) fn reload(
             (Ok(world), notes.join("\n"))
         }
     };
-    Done { what: What::Reload, outcome, message, reply: Some(reply) }
+    Done {
+        what: What::Reload,
+        outcome,
+        message,
+        reply: Some(reply),
+    }
 }
 
 /// Reads a file once, so that what is kept is what was judged.

@@ -5,8 +5,11 @@
 //! millisecond, and again at once while there is work. In each turn ARP and neighbour discovery
 //! come first. What takes longer than a millisecond is a [`job`].
 
+mod change;
 mod command;
+mod frames;
 mod job;
+mod kernel;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,7 +19,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_engine::id::PortId;
@@ -30,19 +32,19 @@ pub use job::LAST_GOOD;
 pub use status::{Status, VipStatus};
 
 use crate::config::Config;
-use crate::frame;
+use crate::guard::GuardError;
 use crate::health::board::Change;
 use crate::health::runner::Runner;
 use crate::mirror::Mirror;
-use crate::mirror::netlink::{Netlink, View};
 use crate::overlay::Overlay;
 use crate::ports::PortFact;
 use crate::reconcile::{Roles, Snapshot, reconcile};
 use crate::responder::{Action, Responder};
-use crate::taps::{Taps, TapsError};
+use crate::taps::TapsError;
 use crate::uplink::Uplink;
 use command::Command;
-use job::{Done, What, World};
+use job::{Done, World};
+use kernel::Kernel;
 
 /// The pause between turns without work.
 const TICK: Duration = Duration::from_millis(1);
@@ -52,6 +54,8 @@ const FRAMES_PER_TURN: usize = 64;
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// How often health is summed up for the status: 10,000 servers cost some milliseconds.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two tables for changes of health, routes and neighbours: a burst makes one.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(10);
 /// A neighbour is asked for by workers at most so often.
 const RESOLVE_INTERVAL: Duration = Duration::from_millis(500);
 /// Neighbours whose last question is remembered.
@@ -66,11 +70,7 @@ const FRAME_LEN_MAX: usize = 65_549;
 /// Frames are as on the wire, VLAN tag included. No call may block.
 pub trait Dataplane {
     /// Gives up to `max` punted frames to `take`. Returns how many.
-    fn poll_punts(
-        &mut self,
-        max: usize,
-        take: &mut dyn FnMut(PortId, PuntClass, &[u8]),
-    ) -> usize;
+    fn poll_punts(&mut self, max: usize, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> usize;
     /// Sends a frame out of a port; `false`: there was no room.
     fn inject(&mut self, port: PortId, frame: &[u8]) -> bool;
     /// Gives neighbours that workers wait for to `take`.
@@ -111,20 +111,15 @@ pub enum StartError {
     /// A TAP could not be made or set up.
     #[error(transparent)]
     Taps(#[from] TapsError),
+    /// The kernel could not be kept off a device.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The kernel would not tell its routes.
     #[error("netlink: {0}")]
     Netlink(#[from] std::io::Error),
     /// The configuration does not fit.
     #[error(transparent)]
     Reconcile(#[from] crate::reconcile::ReconcileError),
-}
-
-/// The kernel's side, if there is one.
-#[derive(Debug)]
-struct Kernel {
-    taps: Taps,
-    netlink: Netlink,
-    view: watch::Receiver<View>,
 }
 
 /// Everything the loop owns.
@@ -141,6 +136,7 @@ struct Control<D> {
     job: Option<JoinHandle<Done>>,
     dirty: bool,
     clock: Instant,
+    published_at: Time,
     links: Map<PortId, bool>,
     resolves: Map<(PortId, IpAddr), Time>,
     conflicts_logged: Map<IpAddr, Time>,
@@ -173,12 +169,20 @@ pub async fn run<D: Dataplane>(
 
 impl<D: Dataplane> Control<D> {
     async fn start(setup: Setup, dataplane: D, commands: Commands) -> Result<Self, StartError> {
-        let Setup { config, config_path: path, facts, steering, state, mut overlay, .. } = setup;
+        let Setup {
+            config,
+            config_path: path,
+            facts,
+            steering,
+            state,
+            mut overlay,
+            ..
+        } = setup;
         for name in overlay.prune(&config) {
             tracing::warn!("runtime change of {name} dropped: it is not configured");
         }
         let kernel = match setup.taps {
-            true => Some(Kernel::open(&config, &facts).await?),
+            true => Some(Kernel::open(&config, &facts, state.as_deref()).await?),
             false => None,
         };
         let world = World {
@@ -195,7 +199,6 @@ impl<D: Dataplane> Control<D> {
             steering,
             state,
         };
-        #[expect(clippy::disallowed_methods, reason = "the driver's clock starts here")]
         let clock = Instant::now();
         let mut control = Self {
             dataplane,
@@ -208,6 +211,7 @@ impl<D: Dataplane> Control<D> {
             job: None,
             dirty: false,
             clock,
+            published_at: Time::ZERO,
             links: Map::default(),
             resolves: Map::default(),
             conflicts_logged: Map::default(),
@@ -220,7 +224,9 @@ impl<D: Dataplane> Control<D> {
         };
         let snapshot = reconcile(&Snapshot::default(), &control.world.inputs())?;
         control.world.snapshot = snapshot;
-        control.health.configure(Time::ZERO, &control.world.config, &control.world.overlay);
+        control
+            .health
+            .configure(Time::ZERO, &control.world.config, &control.world.overlay);
         control.status.revision = 1;
         control.status.last_change = (Time::ZERO, "started".into());
         control.publish(Time::ZERO);
@@ -272,7 +278,7 @@ impl<D: Dataplane> Control<D> {
         let mut changes = Vec::new();
         self.health.turn(now, &mut changes);
         self.health_changed(now, &changes);
-        if self.dirty && self.job.is_none() {
+        if self.dirty && self.job.is_none() && now.since(self.published_at) >= REFRESH_INTERVAL {
             self.dirty = false;
             self.world.verdicts = self.health.board().verdicts().clone();
             let world = self.world.clone();
@@ -284,112 +290,14 @@ impl<D: Dataplane> Control<D> {
         punted + sent > 0
     }
 
-    /// Frames from the workers: to the responder and the kernel.
-    fn punts(&mut self, now: Time) -> usize {
-        let Self { dataplane, uplink, responder, actions, kernel, .. } = self;
-        dataplane.poll_punts(FRAMES_PER_TURN, &mut |port, class, bytes| {
-            let frame = uplink.up(now, (port, class), bytes, responder, actions);
-            let tap = kernel.as_ref().and_then(|kernel| kernel.taps.tap(port));
-            if let (Some(frame), Some(tap)) = (frame, tap)
-                && let Err(error) = tap.send(&frame)
-            {
-                tracing::debug!(port = port.0, %error, "the kernel did not take a frame");
-            }
-        })
-    }
-
-    /// Carries out what the responder wants.
-    fn perform(&mut self, now: Time) {
-        let mut actions = std::mem::take(&mut self.actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Send(port, frame) => {
-                    self.send(port, &frame);
-                }
-                Action::Conflict(conflict) => {
-                    let last = self.conflicts_logged.get(&conflict.vip);
-                    if last.is_none_or(|at| now.since(*at) >= CONFLICT_LOG_INTERVAL) {
-                        self.conflicts_logged.insert(conflict.vip, now);
-                        let port = self.port_name(conflict.port);
-                        tracing::warn!(
-                            vip = %conflict.vip, mac = %conflict.mac, port,
-                            "another host claims a VIP; a real server needs arp_ignore=1 and \
-                             arp_announce=2"
-                        );
-                    }
-                }
-            }
-        }
-        self.actions = actions;
-    }
-
-    fn send(&mut self, port: PortId, frame: &[u8]) -> bool {
-        let vlan = self.world.config.ports.get(port.index()).and_then(|p| p.vlan);
-        self.dataplane.inject(port, &frame::tag(frame, vlan.map(|vlan| vlan.0)))
-    }
-
-    /// Frames from the kernel, out of their ports.
-    fn kernel_frames(&mut self, now: Time) -> usize {
-        let mut count = 0;
-        let mut buffer = std::mem::take(&mut self.buffer);
-        for port in (0..).map(PortId).take(self.world.config.ports.len()) {
-            for _ in 0..FRAMES_PER_TURN {
-                let tap = self.kernel.as_ref().and_then(|kernel| kernel.taps.tap(port));
-                let Some(Ok(len)) = tap.map(|tap| tap.recv(&mut buffer)) else { break };
-                count += 1;
-                if self.uplink.down(now, port, &buffer[..len], &self.responder) {
-                    self.send(port, &buffer[..len]);
-                }
-            }
-        }
-        self.buffer = buffer;
-        count
-    }
-
-    /// Neighbours that workers wait for.
-    fn resolve(&mut self, now: Time) {
-        let Self { dataplane, kernel, resolves, .. } = self;
-        dataplane.poll_resolve(&mut |port, address| {
-            if resolves.len() >= RESOLVES_MAX {
-                resolves.clear();
-            }
-            let last = resolves.get(&(port, address));
-            if last.is_some_and(|at| now.since(*at) < RESOLVE_INTERVAL) {
-                return;
-            }
-            resolves.insert((port, address), now);
-            if let Some(kernel) = kernel
-                && let Some(interface) = kernel.taps.interface(port)
-            {
-                kernel.netlink.resolve(interface, address);
-            }
-        });
-    }
-
-    /// Takes over what the kernel says of routes, neighbours and links.
-    fn follow_kernel(&mut self, now: Time) {
-        let Some(kernel) = &mut self.kernel else { return };
-        if kernel.view.has_changed().unwrap_or(false) {
-            self.world.mirror = kernel.view.borrow_and_update().mirror.clone();
-            self.dirty = true;
-        }
-        if now.since(self.status_at) < STATUS_INTERVAL {
-            return; // Links are looked at as often as the status changes.
-        }
-        for port in (0..).map(PortId).take(self.world.config.ports.len()) {
-            let netdev = kernel.view.borrow().carriers.get(&port).copied();
-            let up = netdev.unwrap_or_else(|| self.dataplane.link_is_up(port));
-            if self.links.insert(port, up) != Some(up) {
-                kernel.taps.set_carrier(port, up);
-                let name = self.world.config.ports.get(port.index()).map(|p| p.name.as_str());
-                tracing::info!(port = name, up, "link");
-            }
-        }
-    }
-
     fn health_changed(&mut self, now: Time, changes: &[Change]) {
         for change in changes {
-            let Change { service, server, up, reason } = change;
+            let Change {
+                service,
+                server,
+                up,
+                reason,
+            } = change;
             let word = if *up { "up" } else { "down" };
             tracing::info!(%service, %server, reason, "server {word}");
             self.status.last_change = (now, format!("{service}/{server} {word}: {reason}"));
@@ -397,198 +305,11 @@ impl<D: Dataplane> Control<D> {
         }
     }
 
-    fn command(&mut self, now: Time, command: Command) {
-        match command {
-            Command::Health { service, server, reply } => {
-                let _ = reply.send(self.health.board().report_one(&service, &server));
-            }
-            Command::Stop => {}
-            Command::Apply { file, allow_shrink, reply } => {
-                let path = file.unwrap_or_else(|| self.path.clone());
-                self.start_job(move |world| job::reload(world, &path, allow_shrink, reply));
-            }
-            Command::Edit { service, server, edit, by, reply } => {
-                let mut overlay = self.world.overlay.clone();
-                let names = (service.as_str(), server.as_str());
-                match overlay.edit(&self.world.config, names, edit, (&by, seconds_since_1970())) {
-                    Err(error) => drop(reply.send(Err(error.to_string()))),
-                    Ok(()) => {
-                        let message = format!("{service}/{server}: {edit}");
-                        self.start_edit(now, overlay, message, reply);
-                    }
-                }
-            }
-            Command::Reset { reply } => {
-                let mut overlay = self.world.overlay.clone();
-                let count = overlay.reset();
-                self.start_edit(now, overlay, format!("{count} runtime changes dropped"), reply);
-            }
-        }
-    }
-
-    fn start_edit(
-        &mut self,
-        now: Time,
-        overlay: Overlay,
-        message: String,
-        reply: tokio::sync::oneshot::Sender<Reply>,
-    ) {
-        // Probes stop and start at once; tables follow with the job.
-        self.world.overlay = overlay;
-        self.health.configure(now, &self.world.config, &self.world.overlay);
-        self.start_job(move |world| job::edit(world, message, reply));
-    }
-
-    /// Starts a job on the present world; none runs.
-    fn start_job(&mut self, job: impl FnOnce(World) -> Done + Send + 'static) {
-        self.world.verdicts = self.health.board().verdicts().clone();
-        let world = self.world.clone();
-        self.job = Some(tokio::task::spawn_blocking(move || job(world)));
-    }
-
-    /// Takes over what the finished job came to.
-    async fn finish_job(&mut self) {
-        let Some(job) = self.job.take() else { return };
-        let now = self.now();
-        let done = match job.await {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::error!(%error, "a job of the control thread failed: tables stay");
-                return;
-            }
-        };
-        let result = match done.outcome {
-            Ok(world) => {
-                self.adopt(now, done.what, world).await;
-                Ok(done.message)
-            }
-            Err(error) => {
-                if done.what == What::Reload {
-                    self.status.reload_failures += 1;
-                }
-                tracing::error!("refused: {error}");
-                Err(error)
-            }
-        };
-        if done.what != What::Refresh {
-            if let Ok(message) = &result {
-                tracing::info!("{message}");
-                self.status.last_change = (now, message.clone());
-            }
-            self.show(now);
-        }
-        if let Some(reply) = done.reply {
-            let _ = reply.send(result); // Whoever asked may have gone.
-        }
-    }
-
-    async fn adopt(&mut self, now: Time, what: What, world: World) {
-        self.world.snapshot = world.snapshot;
-        if what == What::Reload {
-            if let Some(kernel) = &self.kernel {
-                let handle = kernel.netlink.handle();
-                let changed = kernel.taps.change(handle, &self.world.config, &world.config);
-                if let Err(error) = changed.await {
-                    tracing::error!("{error}");
-                }
-            }
-            self.world.config = world.config;
-            self.world.overlay = world.overlay;
-            self.health.configure(now, &self.world.config, &self.world.overlay);
-            self.status.revision += 1;
-        }
-        self.publish(now);
-    }
-
-    /// Hands the present tables to the workers and to everything here that follows them.
-    fn publish(&mut self, now: Time) {
-        let tables = self.world.snapshot.tables.clone();
-        self.responder.configure(now, &tables);
-        self.uplink.configure(&tables);
-        if let Some(kernel) = &self.kernel {
-            let wanted = wanted_neighbours(&tables, &self.world.config, &kernel.taps);
-            kernel.netlink.keep(wanted);
-        }
-        self.dataplane.publish(tables);
-        self.show(now);
-    }
-
-    /// Replaces the status that others see.
-    fn show(&mut self, now: Time) {
-        self.status_at = now;
-        if now.since(self.health_at) >= HEALTH_INTERVAL || self.status.health.is_empty() {
-            self.health_at = now;
-            self.status.health = Arc::new(self.health.board().report());
-        }
-        let vip = |(vip, role, ports, conflicts): (_, _, &[PortId], _)| {
-            VipStatus { vip, role, ports: ports.to_vec(), conflicts }
-        };
-        let status = Status {
-            config: Some(self.world.config.clone()),
-            config_file: self.path.display().to_string(),
-            overlay: self.world.overlay.clone(),
-            verdicts: self.health.board().verdicts().clone(),
-            tables: self.world.snapshot.tables.clone(),
-            mirror: self.world.mirror.clone(),
-            links: self.links.clone(),
-            vips: self.responder.vips().map(vip).collect(),
-            arp_replies: self.responder.replies(),
-            uplink: self.uplink.counters().clone(),
-            now,
-            ..self.status.clone()
-        };
-        self.commands.status.send_replace(Arc::new(status.clone()));
-        self.status = status;
-    }
-
     fn port_name(&self, port: PortId) -> &str {
-        self.world.config.ports.get(port.index()).map_or("?", |port| port.name.as_str())
+        self.world
+            .config
+            .ports
+            .get(port.index())
+            .map_or("?", |port| port.name.as_str())
     }
-}
-
-impl Kernel {
-    async fn open(config: &Config, facts: &[PortFact]) -> Result<Self, StartError> {
-        let taps = Taps::open(config, facts)?;
-        let servers: usize = config.services.iter().map(|s| s.servers.len()).sum();
-        if let Err(reason) = crate::taps::raise_neighbour_limits(servers) {
-            tracing::warn!("the kernel's neighbour limits stay as they are: {reason}");
-        }
-        let netlink = Netlink::start(taps.interfaces(config)).await?;
-        taps.configure(netlink.handle(), config).await?;
-        let view = netlink.view();
-        Ok(Self { taps, netlink, view })
-    }
-}
-
-/// The neighbours that every server's frames need: servers and gateways, by interface.
-fn wanted_neighbours(tables: &Tables, config: &Config, taps: &Taps) -> Vec<(u32, IpAddr)> {
-    let fixed = |port: PortId, address| {
-        let port = config.ports.get(port.index());
-        port.is_some_and(|port| port.neighbours.iter().any(|n| n.address == address))
-    };
-    let neighbour = |address: IpAddr| match address {
-        IpAddr::V4(a) => tables.v4.routes.lookup(a).map(|route| {
-            (route.port, route.gateway.unwrap_or(a).into())
-        }),
-        IpAddr::V6(a) => tables.v6.routes.lookup(a).map(|route| {
-            (route.port, route.gateway.unwrap_or(a).into())
-        }),
-    };
-    let servers = tables.servers.iter().flatten().filter_map(|s| neighbour(s.address));
-    let gateways = config.ports.iter().flat_map(|p| &p.gateway).filter_map(|g| neighbour(*g));
-    let mut all: Vec<(u32, IpAddr)> = servers
-        .chain(gateways)
-        .filter(|(port, address)| !fixed(*port, *address))
-        .filter_map(|(port, address)| Some((taps.interface(port)?, address)))
-        .collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-/// The date of a runtime change.
-fn seconds_since_1970() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a date for people, no timing depends on it")]
-    let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

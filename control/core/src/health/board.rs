@@ -133,11 +133,15 @@ impl Board {
     pub fn configure(&mut self, now: Time, config: &Config, overlay: &Overlay) {
         let mut old = std::mem::take(&mut self.by_name);
         for service in &config.services {
-            let Some(check) = &service.health else { continue };
+            let Some(check) = &service.health else {
+                continue;
+            };
             let name: Arc<str> = service.name.as_str().into();
             for server in &service.servers {
                 let in_use = overlay.effective(service, server).0 != ServerState::Maintenance;
-                let Some(port) = service.probe_port(server).filter(|_| in_use) else { continue };
+                let Some(port) = service.probe_port(server).filter(|_| in_use) else {
+                    continue;
+                };
                 let target = SocketAddr::new(server.address, port.0);
                 let key = (name.clone(), Arc::from(server.name.as_str()));
                 let known = old.get(&key).copied();
@@ -173,28 +177,42 @@ impl Board {
         self.verdicts.set(&service, &server, false);
         let check = check.clone();
         let machine = Machine::default();
-        let checked =
-            Checked { service, server, target, check, machine, due: Some(due), started: now };
+        let checked = Checked {
+            service,
+            server,
+            target,
+            check,
+            machine,
+            due: Some(due),
+            started: now,
+        };
         self.checks.insert(id, checked);
         self.due.insert((due, id));
         self.by_name.insert(key, id);
     }
 
     fn remove(&mut self, id: CheckId) {
-        let Some(checked) = self.checks.remove(&id) else { return };
+        let Some(checked) = self.checks.remove(&id) else {
+            return;
+        };
         if let Some(due) = checked.due {
             self.due.remove(&(due, id));
         }
         let (service, server) = (&checked.service, &checked.server);
         // The name may be in use again, with another target.
-        if !self.by_name.contains_key(&(service.clone(), server.clone())) {
+        if !self
+            .by_name
+            .contains_key(&(service.clone(), server.clone()))
+        {
             self.verdicts.remove(service, server);
         }
     }
 
     /// A shorter interval takes effect at once.
     fn bring_forward(&mut self, now: Time, id: CheckId) {
-        let Some(checked) = self.checks.get_mut(&id) else { return };
+        let Some(checked) = self.checks.get_mut(&id) else {
+            return;
+        };
         let latest = now + checked.check.interval;
         if let Some(due) = checked.due.filter(|due| *due > latest) {
             self.due.remove(&(due, id));
@@ -210,11 +228,17 @@ impl Board {
                 return;
             };
             self.due.pop_first();
-            let Some(checked) = self.checks.get_mut(&id) else { continue };
+            let Some(checked) = self.checks.get_mut(&id) else {
+                continue;
+            };
             checked.due = None;
             checked.started = now;
             self.in_flight += 1;
-            out.push(Job { id, target: checked.target, check: checked.check.clone() });
+            out.push(Job {
+                id,
+                target: checked.target,
+                check: checked.check.clone(),
+            });
         }
     }
 
@@ -243,7 +267,12 @@ impl Board {
         let up = checked.machine.is_up();
         let (service, server) = (checked.service.clone(), checked.server.clone());
         self.verdicts.set(&service, &server, up);
-        Some(Change { service, server, up, reason })
+        Some(Change {
+            service,
+            server,
+            up,
+            reason,
+        })
     }
 
     /// All verdicts now.

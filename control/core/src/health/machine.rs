@@ -119,7 +119,11 @@ impl Machine {
 
     fn contradicted(&mut self, wanted: u16, then: State) -> State {
         self.streak += 1;
-        if self.streak >= wanted { then } else { self.state }
+        if self.streak >= wanted {
+            then
+        } else {
+            self.state
+        }
     }
 
     /// Whether new flows may go there.
@@ -168,7 +172,11 @@ mod tests {
     use super::*;
 
     fn outcome(finding: Finding) -> Outcome {
-        Outcome { finding, duration: Duration::from_millis(3), reason: "test".into() }
+        Outcome {
+            finding,
+            duration: Duration::from_millis(3),
+            reason: "test".into(),
+        }
     }
 
     /// Feeds `findings` with rise 2 and fall 3; `*` marks a change: `P` pass, `F` fail, `L` local.
@@ -219,7 +227,10 @@ mod tests {
             (Down, Local, Down),
         ];
         for (state, finding, next) in table {
-            let mut machine = Machine { state, ..Machine::default() };
+            let mut machine = Machine {
+                state,
+                ..Machine::default()
+            };
             machine.step(Time::ZERO, outcome(finding), 1, 1);
             assert_eq!(machine.state(), next, "{state:?} {finding:?}");
         }

@@ -25,7 +25,11 @@ pub struct Verdicts {
 impl Verdicts {
     /// Whether the server passed its checks.
     pub fn is_up(&self, service: &str, server: &str) -> bool {
-        self.up.get(service).and_then(|servers| servers.get(server)).copied().unwrap_or(false)
+        self.up
+            .get(service)
+            .and_then(|servers| servers.get(server))
+            .copied()
+            .unwrap_or(false)
     }
 
     /// Sets one server's verdict.
@@ -36,7 +40,9 @@ impl Verdicts {
 
     /// Forgets one server.
     pub fn remove(&mut self, service: &str, server: &str) {
-        let Some(servers) = self.up.get_mut(service) else { return };
+        let Some(servers) = self.up.get_mut(service) else {
+            return;
+        };
         Arc::make_mut(servers).remove(server);
         if servers.is_empty() {
             self.up.remove(service);

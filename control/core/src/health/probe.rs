@@ -32,11 +32,15 @@ enum Failure {
 
 /// Asks `target` as `check` says. Always ends within the check's time-out.
 pub async fn run(target: SocketAddr, check: &HealthCheck) -> Outcome {
-    #[expect(clippy::disallowed_methods, reason = "a driver at the edge reads the clock")]
     let start = Instant::now();
-    let limit = Limit { at: start + check.timeout, timeout: check.timeout };
+    let limit = Limit {
+        at: start + check.timeout,
+        timeout: check.timeout,
+    };
     let result = match &check.probe {
-        Probe::Tcp => connect(target, &limit).await.map(|_| "connected".to_owned()),
+        Probe::Tcp => connect(target, &limit)
+            .await
+            .map(|_| "connected".to_owned()),
         Probe::Http { url, host, status } => {
             let host = host.clone().unwrap_or_else(|| match target {
                 SocketAddr::V4(target) => target.ip().to_string(),
@@ -47,13 +51,21 @@ pub async fn run(target: SocketAddr, check: &HealthCheck) -> Outcome {
     };
     let duration = start.elapsed();
     match result {
-        Ok(reason) => Outcome { finding: Finding::Pass, duration, reason },
+        Ok(reason) => Outcome {
+            finding: Finding::Pass,
+            duration,
+            reason,
+        },
         Err(failure) => {
             let finding = match failure {
                 Failure::Timeout(..) | Failure::Server(_) => Finding::Fail,
                 Failure::Local(_) => Finding::Local,
             };
-            Outcome { finding, duration, reason: failure.to_string() }
+            Outcome {
+                finding,
+                duration,
+                reason: failure.to_string(),
+            }
         }
     }
 }
@@ -99,7 +111,9 @@ async fn get(
         "GET {url} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: weir-health\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n"
     );
-    limit.of("sending the request", stream.write_all(request.as_bytes())).await?;
+    limit
+        .of("sending the request", stream.write_all(request.as_bytes()))
+        .await?;
     let mut header = Vec::with_capacity(1024);
     loop {
         let room = HEADER_LEN_MAX - header.len();
@@ -110,7 +124,9 @@ async fn get(
         let mut bounded = (&mut stream).take(room as u64);
         let read = bounded.read_buf(&mut header);
         if limit.of("waiting for the answer", read).await? == 0 {
-            return Err(Failure::Server("connection closed before the answer's end".into()));
+            return Err(Failure::Server(
+                "connection closed before the answer's end".into(),
+            ));
         }
         if let Some(status) = parse(&header)? {
             return judge(status, expected);
@@ -130,7 +146,10 @@ fn parse(header: &[u8]) -> Result<Option<u16>, Failure> {
 }
 
 fn judge(status: u16, expected: &[(u16, u16)]) -> Result<String, Failure> {
-    if expected.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
+    if expected
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&status))
+    {
         return Ok(format!("status {status}"));
     }
     let range = |&(first, last): &(u16, u16)| match first == last {
@@ -138,7 +157,10 @@ fn judge(status: u16, expected: &[(u16, u16)]) -> Result<String, Failure> {
         false => format!("{first}-{last}"),
     };
     let expected: Vec<String> = expected.iter().map(range).collect();
-    Err(Failure::Server(format!("status {status}, expected {}", expected.join(", "))))
+    Err(Failure::Server(format!(
+        "status {status}, expected {}",
+        expected.join(", ")
+    )))
 }
 
 /// Sorts an error: the server's, or ours.
@@ -156,7 +178,11 @@ fn failure(error: &io::Error, what: &str) -> Failure {
         Some(23 | 24 | 105) // ENFILE, EMFILE, ENOBUFS have no kind
     );
     let text = format!("{error} while {what}");
-    if ours { Failure::Local(text) } else { Failure::Server(text) }
+    if ours {
+        Failure::Local(text)
+    } else {
+        Failure::Server(text)
+    }
 }
 
 #[cfg(test)]

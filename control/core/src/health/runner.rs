@@ -25,7 +25,12 @@ impl Runner {
     pub fn new(seed: u64) -> Self {
         // Room for every probe in flight, so that none ever waits to report.
         let (sender, results) = mpsc::channel(PROBES_MAX);
-        Self { board: Board::new(seed), sender, results, jobs: Vec::new() }
+        Self {
+            board: Board::new(seed),
+            sender,
+            results,
+            jobs: Vec::new(),
+        }
     }
 
     /// Takes over a configuration; see [`Board::configure`].

@@ -1,4 +1,8 @@
 //! The kernel's announcements, applied one by one; what concerns no TAP of Weir's is ignored.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "netlink's messages and attributes are open-ended; we read what we know"
+)]
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,7 +49,11 @@ impl Model {
     /// Knows nothing yet of `interfaces`.
     pub fn new(interfaces: Interfaces) -> Self {
         let dirty = (true, true, true);
-        Self { interfaces, dirty, ..Self::default() }
+        Self {
+            interfaces,
+            dirty,
+            ..Self::default()
+        }
     }
 
     /// Forgets everything, before a new dump.
@@ -58,7 +66,6 @@ impl Model {
 
     /// Applies one message; `replaces` says that a route takes the place of another.
     pub fn apply(&mut self, message: &RouteNetlinkMessage, replaces: bool) {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "a hundred other messages exist")]
         match message {
             RouteNetlinkMessage::NewAddress(m) => self.address(m, true),
             RouteNetlinkMessage::DelAddress(m) => self.address(m, false),
@@ -109,7 +116,9 @@ impl Model {
     }
 
     fn address(&mut self, message: &AddressMessage, exists: bool) {
-        let Some(&port) = self.interfaces.taps.get(&message.header.index) else { return };
+        let Some(&port) = self.interfaces.taps.get(&message.header.index) else {
+            return;
+        };
         let (mut local, mut address) = (None, None);
         for attribute in &message.attributes {
             match attribute {
@@ -119,8 +128,16 @@ impl Model {
             }
         }
         // On point-to-point links `Address` is the peer; `Local` is what IPv4 always sends.
-        let Some(address) = local.or(address) else { return };
-        let entry = (port, Prefix { address, len: message.header.prefix_len });
+        let Some(address) = local.or(address) else {
+            return;
+        };
+        let entry = (
+            port,
+            Prefix {
+                address,
+                len: message.header.prefix_len,
+            },
+        );
         self.addresses.retain(|known| *known != entry);
         if exists {
             self.addresses.push(entry);
@@ -129,7 +146,9 @@ impl Model {
     }
 
     fn route(&mut self, message: &RouteMessage, added: Option<bool>) {
-        let Some(route) = self.read_route(message) else { return };
+        let Some(route) = self.read_route(message) else {
+            return;
+        };
         let same_place = |known: &KernelRoute| {
             known.destination == route.destination && known.metric == route.metric
         };
@@ -180,13 +199,24 @@ impl Model {
         };
         let address = destination.unwrap_or(unspecified(any));
         let multicast = address.is_multicast();
-        let destination = Prefix { address, len: header.destination_prefix_length };
-        let route = KernelRoute { destination, port: port?, gateway, source, metric };
+        let destination = Prefix {
+            address,
+            len: header.destination_prefix_length,
+        };
+        let route = KernelRoute {
+            destination,
+            port: port?,
+            gateway,
+            source,
+            metric,
+        };
         (!multicast).then_some(route)
     }
 
     fn neighbour(&mut self, message: &NeighbourMessage, exists: bool) {
-        let Some(&port) = self.interfaces.taps.get(&message.header.ifindex) else { return };
+        let Some(&port) = self.interfaces.taps.get(&message.header.ifindex) else {
+            return;
+        };
         let (mut address, mut mac) = (None, None);
         for attribute in &message.attributes {
             match attribute {
@@ -213,13 +243,25 @@ impl Model {
     }
 
     fn link(&mut self, message: &LinkMessage, exists: bool) {
-        let name = message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name),
-            _ => None,
-        });
+        let name = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            });
         let Some(name) = name else { return };
-        let up = exists && message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-        for (_, port) in self.interfaces.netdevs.iter().filter(|(netdev, _)| netdev == name) {
+        let up = exists
+            && message
+                .header
+                .flags
+                .contains(LinkFlags::Up | LinkFlags::LowerUp);
+        for (_, port) in self
+            .interfaces
+            .netdevs
+            .iter()
+            .filter(|(netdev, _)| netdev == name)
+        {
             self.carriers.insert(*port, up);
         }
     }

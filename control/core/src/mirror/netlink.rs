@@ -89,7 +89,12 @@ impl Netlink {
         tasks.push(tokio::spawn(follow(handle.clone(), socket, model, sender)));
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         tasks.push(tokio::spawn(keep_neighbours(handle.clone(), inbox)));
-        Ok(Self { handle, view, orders, tasks })
+        Ok(Self {
+            handle,
+            view,
+            orders,
+            tasks,
+        })
     }
 
     /// For requests of one's own: addresses, routes.
@@ -110,7 +115,9 @@ impl Netlink {
 
     /// Has the kernel resolve a neighbour now. Returns whether there was room for the order.
     pub fn resolve(&self, interface: u32, address: IpAddr) -> bool {
-        self.orders.try_send(Order::Resolve(interface, address)).is_ok()
+        self.orders
+            .try_send(Order::Resolve(interface, address))
+            .is_ok()
     }
 }
 
@@ -158,12 +165,7 @@ async fn dump(handle: &Handle, model: &mut Model) -> io::Result<()> {
 }
 
 /// Applies announcements until nobody looks any more.
-async fn follow(
-    handle: Handle,
-    socket: TokioSocket,
-    mut model: Model,
-    view: watch::Sender<View>,
-) {
+async fn follow(handle: Handle, socket: TokioSocket, mut model: Model, view: watch::Sender<View>) {
     let mut dumps = 1;
     loop {
         let changed = match socket.recv_from_full().await {
@@ -186,7 +188,11 @@ async fn follow(
             dumps += 1;
         }
         let carriers = model.carriers().clone();
-        let next = View { mirror: model.snapshot(), carriers, dumps };
+        let next = View {
+            mirror: model.snapshot(),
+            carriers,
+            dumps,
+        };
         if view.send(next).is_err() {
             return;
         }
@@ -195,7 +201,6 @@ async fn follow(
 
 /// Takes in what comes within a moment, so that a burst changes the view once.
 async fn settle(socket: &TokioSocket, model: &mut Model) -> io::Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "a driver at the edge reads the clock")]
     let until = tokio::time::Instant::now() + SETTLE;
     while let Ok(received) = tokio::time::timeout_at(until, socket.recv_from_full()).await {
         apply_all(model, &received?.0);
@@ -207,7 +212,9 @@ async fn settle(socket: &TokioSocket, model: &mut Model) -> io::Result<()> {
 fn apply_all(model: &mut Model, mut bytes: &[u8]) {
     while let Ok(buffer) = NetlinkBuffer::new_checked(bytes) {
         let len = buffer.length() as usize;
-        let message = bytes.get(..len).map(NetlinkMessage::<RouteNetlinkMessage>::deserialize);
+        let message = bytes
+            .get(..len)
+            .map(NetlinkMessage::<RouteNetlinkMessage>::deserialize);
         if let Some(Ok(message)) = message
             && let NetlinkPayload::InnerMessage(inner) = &message.payload
         {
@@ -260,8 +267,12 @@ async fn manage(handle: &Handle, interface: u32, address: IpAddr) -> bool {
     let mut request = handle.neighbours().add(interface, address).replace();
     let message = request.message_mut();
     message.header.state = NeighbourState::None;
-    message.attributes.retain(|a| !matches!(a, NeighbourAttribute::LinkLayerAddress(_)));
-    message.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+    message
+        .attributes
+        .retain(|a| !matches!(a, NeighbourAttribute::LinkLayerAddress(_)));
+    message
+        .attributes
+        .push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
     match request.execute().await {
         Ok(()) => true,
         Err(error) => {
@@ -277,7 +288,9 @@ async fn ask(handle: &Handle, interface: u32, address: IpAddr) {
     let message = request.message_mut();
     message.header.state = NeighbourState::None;
     message.header.flags = NeighbourFlags::Use;
-    message.attributes.retain(|a| !matches!(a, NeighbourAttribute::LinkLayerAddress(_)));
+    message
+        .attributes
+        .retain(|a| !matches!(a, NeighbourAttribute::LinkLayerAddress(_)));
     if let Err(error) = request.execute().await {
         tracing::debug!(%address, %error, "the kernel would not ask for a neighbour");
     }

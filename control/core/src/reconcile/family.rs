@@ -238,9 +238,10 @@ impl NatSources {
 impl Roles {
     /// The role for `vip`: Active unless VRRP says otherwise.
     pub fn role(&self, vip: IpAddr) -> Role {
-        self.backups
-            .contains(&vip)
-            .then_some(Role::Backup)
-            .unwrap_or_default()
+        if self.backups.contains(&vip) {
+            Role::Backup
+        } else {
+            Role::Active
+        }
     }
 }

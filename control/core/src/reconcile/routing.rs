@@ -163,20 +163,20 @@ pub(super) fn ports(config: &Config, facts: &[PortFact], mirror: &Mirror) -> Box
 pub(super) fn devices(ports: &[Port]) -> Box<[Device]> {
     let count = ports
         .iter()
-        .map(|port| usize::from(port.device.0) + 1)
+        .map(|port| port.device.index() + 1)
         .max()
         .unwrap_or(0);
-    let mut devices: Vec<(Option<PortId>, Vec<(u16, PortId)>)> = vec![(None, Vec::new()); count];
+    let mut untagged: Vec<Option<PortId>> = vec![None; count];
+    let mut tagged: Vec<Vec<(u16, PortId)>> = vec![Vec::new(); count];
     for (index, port) in (0..).zip(ports) {
-        let (untagged, tagged) = &mut devices[usize::from(port.device.0)];
         match port.vlan {
-            None => *untagged = Some(PortId(index)),
-            Some(vlan) => tagged.push((vlan, PortId(index))),
+            None => untagged[port.device.index()] = Some(PortId(index)),
+            Some(vlan) => tagged[port.device.index()].push((vlan, PortId(index))),
         }
     }
     let device = |(untagged, tagged): (_, Vec<_>)| Device {
         untagged,
         tagged: tagged.into(),
     };
-    devices.into_iter().map(device).collect()
+    untagged.into_iter().zip(tagged).map(device).collect()
 }

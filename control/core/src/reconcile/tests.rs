@@ -7,9 +7,9 @@ use weir_engine::tables::{NatSource, NextHop, Role};
 use weir_wire::addr::{MacAddr, Protocol};
 
 use super::*;
-use crate::testing::{config_with, facts, one, server, service, web};
-use crate::config::{HealthCheck, Probe, Unserved, Weight};
+use crate::config::{HealthCheck, Probe, Unserved};
 use crate::overlay::{Edit, State};
+use crate::testing::{config_with, facts, one, server, service, web};
 
 struct World {
     config: Config,

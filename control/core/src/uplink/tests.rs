@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::responder::tests::{CLIENT, DIP, LAN, MAC, OTHER, VIP, VIP6, WAN, arp_frame, at, tables};
+use crate::responder::tests::{
+    CLIENT, DIP, LAN, MAC, OTHER, VIP, VIP6, WAN, arp_frame, at, tables,
+};
 use crate::{arp, nd};
 use weir_engine::tables::{Role, Tables, Vip};
 
@@ -13,7 +15,10 @@ struct Edge {
 }
 
 fn edge_with(tables: &Tables) -> Edge {
-    let mut edge = Edge { uplink: Uplink::default(), responder: Responder::default() };
+    let mut edge = Edge {
+        uplink: Uplink::default(),
+        responder: Responder::default(),
+    };
     edge.uplink.configure(tables);
     edge.responder.configure(at(0), tables);
     edge
@@ -27,7 +32,8 @@ impl Edge {
     fn up(&mut self, class: PuntClass, bytes: &[u8]) -> Result<Vec<u8>, UplinkDrop> {
         let mut out = Vec::new();
         let judged =
-            self.uplink.judge_up(at(0), (WAN, class), bytes, &mut self.responder, &mut out);
+            self.uplink
+                .judge_up(at(0), (WAN, class), bytes, &mut self.responder, &mut out);
         judged.map(Cow::into_owned)
     }
 
@@ -54,36 +60,67 @@ fn what_is_the_kernels_goes_up_and_what_is_not_never_does() {
     let tcp = |to| ipv4(MAC, CLIENT, to, 6);
     assert_eq!(edge.up(PuntClass::Dip, &tcp(DIP)), Ok(tcp(DIP)));
     let elsewhere = Ipv4Addr::new(198, 51, 100, 1);
-    assert_eq!(edge.up(PuntClass::Routed, &tcp(elsewhere)), Ok(tcp(elsewhere)));
+    assert_eq!(
+        edge.up(PuntClass::Routed, &tcp(elsewhere)),
+        Ok(tcp(elsewhere))
+    );
     assert_eq!(edge.up(PuntClass::Dip, &tcp(VIP)), Err(UplinkDrop::ToVip));
-    assert_eq!(edge.up(PuntClass::Routed, &tcp(VIP)), Err(UplinkDrop::ToVip));
-    let vrrp = ipv4(MacAddr([1, 0, 0x5e, 0, 0, 18]), CLIENT, Ipv4Addr::new(224, 0, 0, 18), 112);
+    assert_eq!(
+        edge.up(PuntClass::Routed, &tcp(VIP)),
+        Err(UplinkDrop::ToVip)
+    );
+    let vrrp = ipv4(
+        MacAddr([1, 0, 0x5e, 0, 0, 18]),
+        CLIENT,
+        Ipv4Addr::new(224, 0, 0, 18),
+        112,
+    );
     assert_eq!(edge.up(PuntClass::Vrrp, &vrrp), Err(UplinkDrop::Vrrp));
     assert_eq!(edge.up(PuntClass::Multicast, &vrrp), Err(UplinkDrop::Vrrp));
-    assert_eq!(edge.up(PuntClass::Dip, &[0; 13]), Err(UplinkDrop::Malformed));
+    assert_eq!(
+        edge.up(PuntClass::Dip, &[0; 13]),
+        Err(UplinkDrop::Malformed)
+    );
 }
 
 #[test]
 fn a_vip_that_is_a_dip_goes_up() {
     let mut tables = tables(Role::Active);
     let vip: Vip = tables.v4.vips[&VIP];
-    tables.v4.vips.insert(DIP, Vip { dip: Some(WAN), ..vip });
+    tables.v4.vips.insert(
+        DIP,
+        Vip {
+            dip: Some(WAN),
+            ..vip
+        },
+    );
     let mut edge = edge_with(&tables);
     let frame = ipv4(MAC, CLIENT, DIP, 6);
     assert_eq!(edge.up(PuntClass::Dip, &frame), Ok(frame));
     // ARP for it is still answered by Weir alone, and the kernel may ask from it.
     let ask = arp_frame(Operation::Request, CLIENT, DIP);
     assert_eq!(edge.up(PuntClass::Arp, &ask), Err(UplinkDrop::Vip));
-    assert_eq!(edge.down(&arp_frame(Operation::Request, DIP, CLIENT)), Ok(()));
-    assert_eq!(edge.down(&arp_frame(Operation::Reply, DIP, CLIENT)), Err(UplinkDrop::KernelVip));
-    assert_eq!(edge.down(&arp::announcement(MAC, DIP)), Err(UplinkDrop::KernelVip));
+    assert_eq!(
+        edge.down(&arp_frame(Operation::Request, DIP, CLIENT)),
+        Ok(())
+    );
+    assert_eq!(
+        edge.down(&arp_frame(Operation::Reply, DIP, CLIENT)),
+        Err(UplinkDrop::KernelVip)
+    );
+    assert_eq!(
+        edge.down(&arp::announcement(MAC, DIP)),
+        Err(UplinkDrop::KernelVip)
+    );
 }
 
 #[test]
 fn frames_to_a_virtual_mac_reach_the_tap_under_its_own() {
     let mut edge = edge();
     let virtual_mac = MacAddr([0, 0, 0x5e, 0, 1, 51]);
-    let frame = edge.up(PuntClass::Routed, &ipv4(virtual_mac, CLIENT, DIP, 6)).unwrap();
+    let frame = edge
+        .up(PuntClass::Routed, &ipv4(virtual_mac, CLIENT, DIP, 6))
+        .unwrap();
     assert_eq!(frame[..6], MAC.0);
     let multicast = MacAddr([1, 0, 0x5e, 0, 0, 5]);
     let ospf = ipv4(multicast, CLIENT, Ipv4Addr::new(224, 0, 0, 5), 89);
@@ -103,14 +140,25 @@ fn a9_of_answers_only_those_to_the_kernels_own_questions_go_up() {
     let mut edge = edge();
     let answer = arp_frame(Operation::Reply, CLIENT, DIP);
     assert_eq!(edge.up(PuntClass::Arp, &answer), Err(UplinkDrop::Unasked));
-    assert_eq!(edge.down(&arp_frame(Operation::Request, DIP, CLIENT)), Ok(()));
+    assert_eq!(
+        edge.down(&arp_frame(Operation::Request, DIP, CLIENT)),
+        Ok(())
+    );
     assert_eq!(edge.up(PuntClass::Arp, &answer), Ok(answer.clone()));
     // Not on another port, and not later.
     let (uplink, responder) = (&mut edge.uplink, &mut edge.responder);
     let late = at(6_000);
     let class = PuntClass::Arp;
-    assert!(uplink.up(late, (WAN, class), &answer, responder, &mut Vec::new()).is_none());
-    assert!(uplink.up(at(0), (LAN, class), &answer, responder, &mut Vec::new()).is_none());
+    assert!(
+        uplink
+            .up(late, (WAN, class), &answer, responder, &mut Vec::new())
+            .is_none()
+    );
+    assert!(
+        uplink
+            .up(at(0), (LAN, class), &answer, responder, &mut Vec::new())
+            .is_none()
+    );
     assert_eq!(uplink.counters().dropped[UplinkDrop::Unasked as usize], 2);
 }
 
@@ -118,7 +166,12 @@ fn a9_of_answers_only_those_to_the_kernels_own_questions_go_up() {
 fn a9_a_million_questions_do_not_grow_the_memory() {
     let mut edge = edge();
     for i in 0..20_000u32 {
-        edge.down(&arp_frame(Operation::Request, DIP, Ipv4Addr::from_bits(0x0a00_0000 + i))).unwrap();
+        edge.down(&arp_frame(
+            Operation::Request,
+            DIP,
+            Ipv4Addr::from_bits(0x0a00_0000 + i),
+        ))
+        .unwrap();
     }
     assert!(edge.uplink.questions.len() <= QUESTIONS_MAX);
     assert!(edge.uplink.asked.len() <= QUESTIONS_MAX);
@@ -136,7 +189,11 @@ fn the_kernel_never_speaks_of_a_vip() {
         nd::tests::solicit(Ipv6Addr::UNSPECIFIED, VIP6),
         ipv4(MAC, VIP, CLIENT, 6),
     ] {
-        assert_eq!(edge.down(&frame), Err(UplinkDrop::KernelVip), "{frame:02x?}");
+        assert_eq!(
+            edge.down(&frame),
+            Err(UplinkDrop::KernelVip),
+            "{frame:02x?}"
+        );
     }
     assert_eq!(edge.down(&ipv4(MAC, DIP, CLIENT, 6)), Ok(()));
 }
@@ -156,7 +213,9 @@ fn a16_router_adverts_never_reach_the_kernel() {
 fn a11_a_flood_of_one_class_leaves_the_others_alone() {
     let mut edge = edge();
     let ask = arp_frame(Operation::Request, CLIENT, DIP);
-    let passed = (0..10_000).filter(|_| edge.up(PuntClass::Arp, &ask).is_ok()).count();
+    let passed = (0..10_000)
+        .filter(|_| edge.up(PuntClass::Arp, &ask).is_ok())
+        .count();
     assert_eq!(passed, rate(PuntClass::Arp) as usize);
     assert_eq!(edge.up(PuntClass::Arp, &ask), Err(UplinkDrop::Limited));
     assert!(edge.up(PuntClass::Dip, &ipv4(MAC, CLIENT, DIP, 6)).is_ok());
@@ -164,9 +223,17 @@ fn a11_a_flood_of_one_class_leaves_the_others_alone() {
 
 #[test]
 fn reasons_have_unique_labels_in_index_order() {
-    let mut labels: Vec<_> = UplinkDrop::ALL.iter().map(|reason| reason.label()).collect();
+    let mut labels: Vec<_> = UplinkDrop::ALL
+        .iter()
+        .map(|reason| reason.label())
+        .collect();
     labels.sort_unstable();
     labels.dedup();
     assert_eq!(labels.len(), UplinkDrop::ALL.len());
-    assert!(UplinkDrop::ALL.iter().enumerate().all(|(i, reason)| *reason as usize == i));
+    assert!(
+        UplinkDrop::ALL
+            .iter()
+            .enumerate()
+            .all(|(i, reason)| *reason as usize == i)
+    );
 }

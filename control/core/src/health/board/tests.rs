@@ -30,7 +30,11 @@ fn at(ms: u64) -> Time {
 
 fn pass(pass: bool) -> Outcome {
     let finding = if pass { Finding::Pass } else { Finding::Fail };
-    Outcome { finding, duration: Duration::from_millis(1), reason: "test".into() }
+    Outcome {
+        finding,
+        duration: Duration::from_millis(1),
+        reason: "test".into(),
+    }
 }
 
 fn board(config: &Config) -> Board {
@@ -85,9 +89,18 @@ fn probes_keep_their_interval_within_the_jitter() {
         // The answer takes a while; the next probe is counted from the last one's start.
         board.finish(now + Duration::from_millis(200), jobs[0].id, pass(true));
     }
-    let gaps: Vec<_> = starts.windows(2).map(|w| w[1].since(w[0]).as_millis()).collect();
-    assert!(gaps.iter().all(|gap| (900..=1100).contains(gap)), "{gaps:?}");
-    assert!(gaps.iter().any(|gap| *gap < 980) && gaps.iter().any(|gap| *gap > 1020), "{gaps:?}");
+    let gaps: Vec<_> = starts
+        .windows(2)
+        .map(|w| w[1].since(w[0]).as_millis())
+        .collect();
+    assert!(
+        gaps.iter().all(|gap| (900..=1100).contains(gap)),
+        "{gaps:?}"
+    );
+    assert!(
+        gaps.iter().any(|gap| *gap < 980) && gaps.iter().any(|gap| *gap > 1020),
+        "{gaps:?}"
+    );
 }
 
 #[test]
@@ -117,8 +130,10 @@ fn results_of_removed_servers_are_forgotten() {
     board.expire(at(300), &mut jobs);
     assert_eq!(jobs.len(), 2);
     board.configure(at(300), &config(1), &Overlay::default());
-    let changes: Vec<_> =
-        jobs.iter().filter_map(|job| board.finish(at(301), job.id, pass(true))).collect();
+    let changes: Vec<_> = jobs
+        .iter()
+        .filter_map(|job| board.finish(at(301), job.id, pass(true)))
+        .collect();
     assert_eq!(changes.len(), 1);
     assert_eq!(board.report().len(), 1);
     assert!(!board.verdicts().is_up("web", "web2"));
@@ -130,7 +145,9 @@ fn a_server_in_maintenance_is_not_probed() {
     let mut board = board(&config);
     let mut overlay = Overlay::default();
     let edit = Edit::State(Wanted::Maintenance);
-    overlay.edit(&config, ("web", "web1"), edit, ("test", 0)).unwrap();
+    overlay
+        .edit(&config, ("web", "web1"), edit, ("test", 0))
+        .unwrap();
     board.configure(at(1), &config, &overlay);
     assert_eq!(board.deadline(), None);
 }
@@ -140,7 +157,10 @@ fn probes_in_flight_are_bounded() {
     let mut config = config(1);
     let server = config.services[0].servers[0].clone();
     config.services[0].servers = (0..PROBES_MAX + 10)
-        .map(|i| Server { name: format!("s{i}"), ..server.clone() })
+        .map(|i| Server {
+            name: format!("s{i}"),
+            ..server.clone()
+        })
         .collect();
     let mut board = board(&config);
     let mut jobs = Vec::new();

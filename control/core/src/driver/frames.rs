@@ -1,0 +1,146 @@
+//! Frames between workers, responder and kernel, and what the kernel says.
+
+use weir_engine::id::PortId;
+use weir_engine::time::Time;
+
+use super::{
+    CONFLICT_LOG_INTERVAL, Control, Dataplane, FRAMES_PER_TURN, RESOLVE_INTERVAL, RESOLVES_MAX,
+    STATUS_INTERVAL,
+};
+use crate::frame;
+use crate::responder::Action;
+
+impl<D: Dataplane> Control<D> {
+    /// Frames from the workers: to the responder and the kernel.
+    pub(super) fn punts(&mut self, now: Time) -> usize {
+        let Self {
+            dataplane,
+            uplink,
+            responder,
+            actions,
+            kernel,
+            ..
+        } = self;
+        dataplane.poll_punts(FRAMES_PER_TURN, &mut |port, class, bytes| {
+            let frame = uplink.up(now, (port, class), bytes, responder, actions);
+            let tap = kernel.as_ref().and_then(|kernel| kernel.taps.tap(port));
+            if let (Some(frame), Some(tap)) = (frame, tap)
+                && let Err(error) = tap.send(&frame)
+            {
+                tracing::debug!(port = port.0, %error, "the kernel did not take a frame");
+            }
+        })
+    }
+
+    /// Carries out what the responder wants.
+    pub(super) fn perform(&mut self, now: Time) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Send(port, frame) => {
+                    self.send(port, &frame);
+                }
+                Action::Conflict(conflict) => {
+                    let last = self.conflicts_logged.get(&conflict.vip);
+                    if last.is_none_or(|at| now.since(*at) >= CONFLICT_LOG_INTERVAL) {
+                        self.conflicts_logged.insert(conflict.vip, now);
+                        let port = self.port_name(conflict.port);
+                        tracing::warn!(
+                            vip = %conflict.vip, mac = %conflict.mac, port,
+                            "another host claims a VIP; a real server needs arp_ignore=1 and \
+                             arp_announce=2"
+                        );
+                    }
+                }
+            }
+        }
+        self.actions = actions;
+    }
+
+    pub(super) fn send(&mut self, port: PortId, frame: &[u8]) -> bool {
+        let vlan = self
+            .world
+            .config
+            .ports
+            .get(port.index())
+            .and_then(|p| p.vlan);
+        self.dataplane
+            .inject(port, &frame::tag(frame, vlan.map(|vlan| vlan.0)))
+    }
+
+    /// Frames from the kernel, out of their ports.
+    pub(super) fn kernel_frames(&mut self, now: Time) -> usize {
+        let mut count = 0;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for port in (0..).map(PortId).take(self.world.config.ports.len()) {
+            for _ in 0..FRAMES_PER_TURN {
+                let tap = self
+                    .kernel
+                    .as_ref()
+                    .and_then(|kernel| kernel.taps.tap(port));
+                let Some(Ok(len)) = tap.map(|tap| tap.recv(&mut buffer)) else {
+                    break;
+                };
+                count += 1;
+                if self.uplink.down(now, port, &buffer[..len], &self.responder) {
+                    self.send(port, &buffer[..len]);
+                }
+            }
+        }
+        self.buffer = buffer;
+        count
+    }
+
+    /// Neighbours that workers wait for.
+    pub(super) fn resolve(&mut self, now: Time) {
+        let Self {
+            dataplane,
+            kernel,
+            resolves,
+            ..
+        } = self;
+        dataplane.poll_resolve(&mut |port, address| {
+            if resolves.len() >= RESOLVES_MAX {
+                resolves.clear();
+            }
+            let last = resolves.get(&(port, address));
+            if last.is_some_and(|at| now.since(*at) < RESOLVE_INTERVAL) {
+                return;
+            }
+            resolves.insert((port, address), now);
+            if let Some(kernel) = kernel
+                && let Some(interface) = kernel.taps.interface(port)
+            {
+                kernel.netlink.resolve(interface, address);
+            }
+        });
+    }
+
+    /// Takes over what the kernel says of routes, neighbours and links.
+    pub(super) fn follow_kernel(&mut self, now: Time) {
+        let Some(kernel) = &mut self.kernel else {
+            return;
+        };
+        if kernel.view.has_changed().unwrap_or(false) {
+            self.world.mirror = kernel.view.borrow_and_update().mirror.clone();
+            self.dirty = true;
+        }
+        if now.since(self.status_at) < STATUS_INTERVAL {
+            return; // Links are looked at as often as the status changes.
+        }
+        for port in (0..).map(PortId).take(self.world.config.ports.len()) {
+            let netdev = kernel.view.borrow().carriers.get(&port).copied();
+            let up = netdev.unwrap_or_else(|| self.dataplane.link_is_up(port));
+            if self.links.insert(port, up) != Some(up) {
+                kernel.taps.set_carrier(port, up);
+                let name = self
+                    .world
+                    .config
+                    .ports
+                    .get(port.index())
+                    .map(|p| p.name.as_str());
+                tracing::info!(port = name, up, "link");
+            }
+        }
+    }
+}

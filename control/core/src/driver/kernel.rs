@@ -1,0 +1,101 @@
+//! The kernel's side of the ports: guards, TAPs and the mirror, opened together.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use tokio::sync::watch;
+use weir_engine::id::PortId;
+use weir_engine::tables::Tables;
+
+use super::StartError;
+use crate::config::Config;
+use crate::guard::Guard;
+use crate::mirror::netlink::{Netlink, View};
+use crate::ports::PortFact;
+use crate::taps::{Taps, backing_netdev};
+
+/// The kernel's side, if there is one.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) taps: Taps,
+    pub(super) netlink: Netlink,
+    pub(super) view: watch::Receiver<View>,
+    /// Held so that the kernel stays off the devices.
+    _guards: Vec<Guard>,
+}
+
+impl Kernel {
+    /// Guards the netdevs, makes the TAPs, and reads what the kernel knows.
+    pub(super) async fn open(
+        config: &Config,
+        facts: &[PortFact],
+        state: Option<&Path>,
+    ) -> Result<Self, StartError> {
+        let mut guards: Vec<Guard> = Vec::new();
+        for netdev in config
+            .ports
+            .iter()
+            .filter_map(|port| backing_netdev(&port.device))
+        {
+            if guards.iter().all(|guard| guard.netdev() != netdev) {
+                guards.push(Guard::open(netdev, state)?);
+            }
+        }
+        let taps = Taps::open(config, facts)?;
+        let servers: usize = config.services.iter().map(|s| s.servers.len()).sum();
+        if let Err(reason) = crate::taps::raise_neighbour_limits(servers) {
+            tracing::warn!("the kernel's neighbour limits stay as they are: {reason}");
+        }
+        let netlink = Netlink::start(taps.interfaces(config)).await?;
+        taps.configure(netlink.handle(), config).await?;
+        let view = netlink.view();
+        Ok(Self {
+            taps,
+            netlink,
+            view,
+            _guards: guards,
+        })
+    }
+}
+
+/// The neighbours that every server's frames need: servers and gateways, by interface.
+pub(super) fn wanted_neighbours(
+    tables: &Tables,
+    config: &Config,
+    taps: &Taps,
+) -> Vec<(u32, IpAddr)> {
+    let fixed = |port: PortId, address| {
+        let port = config.ports.get(port.index());
+        port.is_some_and(|port| port.neighbours.iter().any(|n| n.address == address))
+    };
+    let neighbour = |address: IpAddr| match address {
+        IpAddr::V4(a) => tables
+            .v4
+            .routes
+            .lookup(a)
+            .map(|route| (route.port, route.gateway.unwrap_or(a).into())),
+        IpAddr::V6(a) => tables
+            .v6
+            .routes
+            .lookup(a)
+            .map(|route| (route.port, route.gateway.unwrap_or(a).into())),
+    };
+    let servers = tables
+        .servers
+        .iter()
+        .flatten()
+        .filter_map(|s| neighbour(s.address));
+    let gateways = config
+        .ports
+        .iter()
+        .flat_map(|p| &p.gateway)
+        .filter_map(|g| neighbour(*g));
+    let mut all: Vec<(u32, IpAddr)> = servers
+        .chain(gateways)
+        .filter(|(port, address)| !fixed(*port, *address))
+        .filter_map(|(port, address)| Some((taps.interface(port)?, address)))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
