@@ -1,7 +1,7 @@
 //! Nanoseconds per packet of the engine alone: established UDP flows of 64-octet frames through DR,
 //! in random order, from buffers in the first-level cache.
 //!
-//! `cargo run --release -p weir-engine --features testing --example burst [FLOWS]`
+//! `cargo run --release -p weir-engine --features testing --example burst [FLOWS] [PACKETS]`
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -21,9 +21,11 @@ use weir_wire::checksum;
 const BURST: usize = 32;
 
 fn main() {
-    let flows: u32 = std::env::args()
-        .nth(1)
-        .map_or(1000, |n| n.parse().expect("a number"));
+    let argument = |n: usize, default: u32| {
+        let text = std::env::args().nth(n);
+        text.map_or(default, |text| text.parse().expect("a number"))
+    };
+    let (flows, packets) = (argument(1, 1000), argument(2, 4_000_000));
     let mut service = ServiceSpec::tcp("10.9.9.9", 53, Mode::Dr, &[11, 12, 13, 14]);
     service.protocol = Protocol::UDP;
     let tables = Spec::standard().with(service).tables(1);
@@ -56,8 +58,7 @@ fn main() {
             );
         }
     };
-    run(0, 1, flows.max(100_000) * 2);
-    let packets = 4_000_000;
+    run(0, 1, flows.next_multiple_of(32) * 2);
     // The same without the engine, to be taken off.
     let empty = timed(|| {
         let mut at = 7u32;

@@ -3,7 +3,7 @@
 //! Reads the tables and the packet's headers, and changes nothing. Frames that are not IP end here
 //! too. Whether the flow exists is found out afterwards.
 
-use weir_wire::addr::{EtherType, Protocol};
+use weir_wire::addr::{EtherType, MacAddr, Protocol};
 use weir_wire::icmp::{Cause, Message};
 use weir_wire::parse::{Fragment, Link, Parsed};
 
@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::family::Ip;
 use crate::flow::{Direction, FlowKey};
 use crate::fragment::table::FragmentPorts;
-use crate::id::{DeviceId, PortId};
+use crate::id::PortId;
 use crate::note::Note;
 use crate::tables::{NatSource, Port, Role, Tables, Vip};
 use crate::verdict::{DropReason, PuntClass, Verdict};
@@ -19,25 +19,13 @@ use crate::verdict::{DropReason, PuntClass, Verdict};
 /// How a frame came in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    /// The device that received it.
-    pub(crate) device: DeviceId,
+    /// The device, and for fragments the ports of the whole packet, once they have been found out:
+    /// what another worker, or a later try, has to know.
+    pub(crate) note: Note,
     /// The port, by device and VLAN.
     pub(crate) port: PortId,
-    /// Its Ethernet header.
-    pub(crate) link: Link,
-    /// For fragments: the ports of the whole packet, once their fragment owner found them out.
-    pub(crate) ports: Option<FragmentPorts>,
-}
-
-impl Arrival {
-    /// What another worker, or a later try, has to know of the frame.
-    pub(crate) fn note(&self) -> Note {
-        let note = Note::new(self.device);
-        match self.ports {
-            Some(ports) => note.with_ports(ports),
-            None => note,
-        }
-    }
+    /// Who sent it on this link.
+    pub(crate) from: MacAddr,
 }
 
 /// What a packet is.
@@ -101,18 +89,18 @@ pub(crate) fn not_ip(port: &Port, link: &Link, ether_type: Option<EtherType>) ->
 
 /// Says what an IP packet is.
 ///
-/// `head` is the first segment of its frame, which holds an ICMP message's first 128 octets.
+/// `to` is the destination MAC; `head` is the first segment of its frame, which holds an ICMP message's first 128 octets.
 #[inline]
 pub(crate) fn ip<A: Ip>(
     tables: &Tables,
     packet: &Parsed<A>,
-    arrival: &Arrival,
+    to: MacAddr,
     vip: Option<Vip>,
     port: &Port,
     head: &[u8],
 ) -> Class<A> {
-    let cast = arrival.link.dst.is_multicast();
-    if !cast && !port.takes(arrival.link.dst) {
+    let cast = to.is_multicast();
+    if !cast && !port.takes(to) {
         return Class::Verdict(Verdict::Drop(DropReason::NotOurMac));
     }
     if packet.end - packet.l3 > port.mtu {

@@ -9,11 +9,11 @@ use core::fmt::Write;
 use core::net::IpAddr;
 
 use weir_wire::addr::{L4Port, Protocol};
-use weir_wire::parse::{Fragment, Link, Parsed};
+use weir_wire::parse::{Fragment, Parsed};
 use weir_wire::tcp::TcpFlags;
 
 use crate::answer::Answer;
-use crate::classify::{self, Arrival, Class, Subject};
+use crate::classify::{self, Class, Subject};
 use crate::decide::{self, Change, Plan, Rewrite, Serve, Then, View};
 use crate::engine::{Engine, State};
 use crate::family::Ip;
@@ -175,7 +175,7 @@ impl<'a> Walk<'a> {
     /// Walks a packet of `len` octets.
     fn run<A: Ip>(&mut self, query: &Query, src: A, dst: A, len: u16) {
         let tables = self.view.tables;
-        let Some((id, port)) = self.ingress(query, src) else {
+        let Some(port) = self.ingress(query, src) else {
             self.step("port", "none", format!("no port leads to {src}"));
             return self.drop(DropReason::NoRoute);
         };
@@ -202,19 +202,6 @@ impl<'a> Walk<'a> {
             dont_fragment: true,
             udp_checksum_zero: false,
         };
-        let link = Link {
-            dst: port.mac,
-            src: port.mac,
-            vlan: port.vlan,
-            inner_vlan: None,
-            l3: 14,
-        };
-        let arrival = Arrival {
-            device: port.device,
-            port: id,
-            link,
-            ports: None,
-        };
         let vip = A::family(tables).vips.get(&dst).copied();
         match vip {
             Some(vip) => {
@@ -227,7 +214,7 @@ impl<'a> Walk<'a> {
             }
             None => self.step("vip", "none", format!("{dst} is no VIP of this director")),
         }
-        match classify::ip(tables, &packet, &arrival, vip, port, &[]) {
+        match classify::ip(tables, &packet, port.mac, vip, port, &[]) {
             Class::Verdict(verdict) => self.verdict(verdict),
             Class::Answer(reason, answer) => self.answer(reason, answer),
             Class::Fragment(piece) => self.verdict(piece.otherwise),
@@ -235,7 +222,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn ingress<A: Ip>(&self, query: &Query, src: A) -> Option<(PortId, &'a Port)> {
+    fn ingress<A: Ip>(&self, query: &Query, src: A) -> Option<&'a Port> {
         let id = query
             .port
             .or_else(|| match A::family(self.view.tables).hop(src) {
@@ -243,7 +230,7 @@ impl<'a> Walk<'a> {
                 Hop::Unresolved { port, .. } => Some(port),
                 Hop::NoRoute => None,
             })?;
-        Some((id, self.view.tables.port(id)?))
+        self.view.tables.port(id)
     }
 
     fn flow<A: Ip>(&mut self, packet: &Parsed<A>, subject: &Subject<A>) {

@@ -1,6 +1,7 @@
 //! The first stage: a frame's octets become a flow key, an answer to be given, or a verdict.
 
 use weir_wire::ParseError;
+use weir_wire::addr::MacAddr;
 use weir_wire::checksum::Sum;
 use weir_wire::parse::{self, Fragment, Frame, HEADERS_LEN_MAX, Parsed};
 
@@ -14,7 +15,7 @@ use crate::fragment::table::{FragmentData, FragmentKey, FragmentPorts};
 use crate::io::Io;
 use crate::note::Note;
 use crate::outcome::Outcome;
-use crate::tables::{Tables, Vip};
+use crate::tables::{Port, Tables, Vip};
 use crate::time::Time;
 use crate::verdict::{DropReason, Verdict, Wait};
 
@@ -33,35 +34,28 @@ impl Entry<'_> {
     /// Parses a frame and says what is to be done with it.
     #[inline]
     pub(super) fn parse<I: Io>(&mut self, frame: &mut I::Frame) -> Work {
-        let (device, ports) = match self.ingress {
-            Ingress::Device(device) => (device, None),
-            Ingress::HandedIn | Ingress::Released => {
-                let note = Note::from_bits(I::note(frame));
-                (note.device(), note.ports())
-            }
+        let note = match self.ingress {
+            Ingress::Device(device) => Note::new(device),
+            Ingress::HandedIn | Ingress::Released => Note::from_bits(I::note(frame)),
         };
         let (link, found) = match parse_frame::<I>(frame) {
             Ok(found) => found,
             Err(error) => return Work::Done(Verdict::Drop(reason(error))),
         };
-        let port_id = self
-            .tables
-            .devices
-            .get(device.index())
-            .and_then(|d| d.port(link.vlan));
-        let known = port_id.and_then(|id| Some((id, self.tables.port(id)?)));
-        let Some((port_id, port)) = known.filter(|_| link.inner_vlan.is_none()) else {
+        let device = self.tables.devices.get(note.device().index());
+        let id = device.and_then(|device| device.port(link.vlan));
+        let known = id.and_then(|id| Some((id, self.tables.port(id)?)));
+        let Some((id, port)) = known.filter(|_| link.inner_vlan.is_none()) else {
             return Work::Done(Verdict::Drop(DropReason::UnknownVlan));
         };
         let arrival = Arrival {
-            device,
-            port: port_id,
-            link,
-            ports,
+            note,
+            port: id,
+            from: link.src,
         };
         match found {
-            Frame::V4(packet) => self.packet::<_, I>(frame, packet, arrival),
-            Frame::V6(packet) => self.packet::<_, I>(frame, packet, arrival),
+            Frame::V4(packet) => self.packet::<_, I>(frame, &packet, arrival, link.dst, port),
+            Frame::V6(packet) => self.packet::<_, I>(frame, &packet, arrival, link.dst, port),
             Frame::Arp => Work::Done(classify::not_ip(port, &link, None)),
             Frame::OtherEther(other) => Work::Done(classify::not_ip(port, &link, Some(other))),
         }
@@ -71,62 +65,89 @@ impl Entry<'_> {
     fn packet<A: Ip, I: Io>(
         &mut self,
         frame: &mut I::Frame,
-        packet: Parsed<A>,
+        packet: &Parsed<A>,
         arrival: Arrival,
+        to: MacAddr,
+        port: &Port,
     ) -> Work {
-        let tables = self.tables;
-        let Some(port) = tables.port(arrival.port) else {
-            return Work::Done(Verdict::Drop(DropReason::UnknownVlan));
-        };
         if packet.protocol == A::ICMP {
-            gather_icmp::<A, I>(frame, &packet);
+            gather_icmp::<A, I>(frame, packet);
         }
         let vip = self.vip(packet.dst);
-        let mut arrival = arrival;
-        let subject = match classify::ip(tables, &packet, &arrival, vip, port, I::head(frame)) {
-            Class::Verdict(verdict) => return Work::Done(verdict),
-            Class::Answer(_, Answer::Echo) if !icmp_is_intact::<A, I>(frame, &packet) => {
-                return Work::Done(Verdict::Drop(DropReason::Malformed));
+        match classify::ip(self.tables, packet, to, vip, port, I::head(frame)) {
+            Class::Flow(subject) if subject.part == Part::Own => {
+                self.look_up::<A, I>(frame, packet, arrival, subject)
             }
-            Class::Flow(Subject {
-                part: Part::Error, ..
-            }) if !icmp_is_intact::<A, I>(frame, &packet) => {
-                return Work::Done(Verdict::Drop(DropReason::Malformed));
+            class @ (Class::Verdict(_)
+            | Class::Answer(..)
+            | Class::Flow(_)
+            | Class::Fragment(_)) => self.unusual::<A, I>(frame, packet, arrival, class),
+        }
+    }
+
+    /// Puts a flow's key among those to be looked up, if the flow is this worker's.
+    #[inline]
+    fn look_up<A: Ip, I: Io>(
+        &mut self,
+        frame: &mut I::Frame,
+        packet: &Parsed<A>,
+        arrival: Arrival,
+        subject: Subject<A>,
+    ) -> Work {
+        let steering = &self.tables.steering;
+        if !steering.is_single() {
+            let owner = steering.owner(subject.key.client, subject.key.client_port);
+            if owner != self.state.worker {
+                I::set_note(frame, arrival.note.bits());
+                return Work::Done(Verdict::HandOver(owner));
             }
-            Class::Answer(reason, answer) => {
-                return A::work(Item {
-                    packet,
-                    arrival,
-                    task: Task::Answer(reason, answer),
-                });
-            }
-            Class::Flow(subject) => subject,
-            Class::Fragment(piece) => {
-                let ports = match self.ports(&packet, &arrival, &piece) {
-                    Ok(ports) => ports,
-                    Err(verdict) => {
-                        I::set_note(frame, arrival.note().bits());
-                        return Work::Done(verdict);
-                    }
-                };
-                arrival.ports = Some(ports);
-                classify::piece(&packet, ports, piece.direction)
-            }
-        };
-        let owner = tables
-            .steering
-            .owner(subject.key.client, subject.key.client_port);
-        if owner != self.state.worker && !tables.steering.is_single() {
-            I::set_note(frame, arrival.note().bits());
-            return Work::Done(Verdict::HandOver(owner));
         }
         let hash = A::flows(self.state).hash(&subject.key);
         let at = A::keys(self.keys).push(hash);
         A::work(Item {
-            packet,
+            packet: *packet,
             arrival,
             task: Task::Flow(subject, at),
         })
+    }
+
+    /// Whatever is not one of a flow's own packets in one piece.
+    #[cold]
+    fn unusual<A: Ip, I: Io>(
+        &mut self,
+        frame: &mut I::Frame,
+        packet: &Parsed<A>,
+        mut arrival: Arrival,
+        class: Class<A>,
+    ) -> Work {
+        match class {
+            Class::Verdict(verdict) => Work::Done(verdict),
+            Class::Answer(_, Answer::Echo) | Class::Flow(_)
+                if !icmp_is_intact::<A, I>(frame, packet) =>
+            {
+                Work::Done(Verdict::Drop(DropReason::Malformed))
+            }
+            Class::Answer(reason, answer) => {
+                let task = Task::Answer(reason, answer);
+                A::work(Item {
+                    packet: *packet,
+                    arrival,
+                    task,
+                })
+            }
+            Class::Flow(subject) => self.look_up::<A, I>(frame, packet, arrival, subject),
+            Class::Fragment(piece) => match self.ports(packet, &arrival, &piece) {
+                Ok(ports) => {
+                    arrival.note = arrival.note.with_ports(ports);
+                    let subject = classify::piece(packet, ports, piece.direction);
+                    self.look_up::<A, I>(frame, packet, arrival, subject)
+                }
+                Err(verdict) => {
+                    I::set_note(frame, arrival.note.bits());
+                    Work::Done(verdict)
+                }
+            },
+        }
     }
 
     /// The ports of a fragment's packet, or what becomes of the fragment without them.
@@ -140,7 +161,7 @@ impl Entry<'_> {
         arrival: &Arrival,
         piece: &Piece<A>,
     ) -> Result<FragmentPorts, Verdict> {
-        if let Some(ports) = arrival.ports {
+        if let Some(ports) = arrival.note.ports() {
             return Ok(ports);
         }
         let (id, offset, last) = match packet.fragment {

@@ -177,7 +177,7 @@ impl<I: Io> Way<'_, I> {
         port: PortId,
         neighbour: IpAddr,
     ) -> Verdict {
-        I::set_note(frame, item.arrival.note().bits());
+        I::set_note(frame, item.arrival.note.bits());
         self.outcome.wait_for(self.at, port, neighbour);
         Verdict::Hold(Wait::Neighbour)
     }
@@ -202,7 +202,7 @@ impl<I: Io> Way<'_, I> {
         } = item;
         let (port_id, mac) = match A::family(self.tables).hop(packet.src) {
             Hop::Ready(hop) => (hop.port, hop.mac),
-            Hop::Unresolved { .. } | Hop::NoRoute => (arrival.port, arrival.link.src),
+            Hop::Unresolved { .. } | Hop::NoRoute => (arrival.port, arrival.from),
         };
         let Some(port) = self.tables.port(port_id) else {
             return verdict;
