@@ -14,7 +14,7 @@ pub(crate) const CONFIG: &str = "/etc/weir/weir.yaml";
 #[command(
     name = "weir",
     version,
-    about,
+    about = "Weir, a layer-4 load balancer on DPDK",
     long_about = "Weir is a layer-4 load balancer on DPDK: direct routing, NAT and tunnel, IPv4 and \
 IPv6, configured in YAML.\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 daemon unreachable.",
     after_help = "Start with:\n  weir check weir.yaml       is the file good? never touches devices\n  \

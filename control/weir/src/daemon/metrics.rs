@@ -11,6 +11,16 @@ use super::families::Families;
 use super::shared::Shared;
 use super::snapshot::ControlView;
 
+/// Name, help and source of one family.
+type Row<T> = (&'static str, &'static str, fn(&T) -> u64);
+/// The same for a family with both directions: from clients, from servers. The second argument of
+/// a source is the service's slot.
+type InOutRow = (
+    &'static str,
+    &'static str,
+    [fn(&WorkerCounters, usize) -> u64; 2],
+);
+
 /// The whole page.
 pub(crate) fn text(shared: &Shared, control: &ControlView) -> Result<String, prometheus::Error> {
     let mut families = Families::default();
@@ -73,7 +83,7 @@ fn workers(families: &mut Families, shared: &Shared) {
             counters.sent.bytes.value(),
         );
     });
-    let counters: [(&str, &str, fn(&WorkerCounters) -> u64); 5] = [
+    let counters: [Row<WorkerCounters>; 5] = [
         (
             "weir_worker_handed_in_total",
             "Frames taken over from other workers.",
@@ -106,7 +116,7 @@ fn workers(families: &mut Families, shared: &Shared) {
             family.add(&[("worker", worker)], value(counters));
         });
     }
-    let gauges: [(&str, &str, fn(&WorkerCounters) -> u64); 3] = [
+    let gauges: [Row<WorkerCounters>; 3] = [
         (
             "weir_worker_held",
             "Frames waiting for a neighbour now.",
@@ -190,7 +200,7 @@ fn reasons(families: &mut Families, shared: &Shared) {
 
 fn services(families: &mut Families, shared: &Shared, tables: &Tables) {
     let list: Vec<_> = tables.services.iter().flatten().collect();
-    let totals: [(&str, &str, [fn(&WorkerCounters, usize) -> u64; 2]); 2] = [
+    let totals: [InOutRow; 2] = [
         (
             "weir_service_packets_total",
             "Packets from clients (in) and from NAT servers (out).",
@@ -239,7 +249,7 @@ fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tabl
             .map(|service| service.name.clone())
             .unwrap_or_default()
     };
-    let totals: [(&str, &str, fn(&ServerCounters) -> u64); 3] = [
+    let totals: [Row<ServerCounters>; 3] = [
         (
             "weir_server_packets_total",
             "Packets to and from a server.",
@@ -266,7 +276,7 @@ fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tabl
             );
         }
     }
-    let gauges: [(&str, &str, fn(&ServerCounters) -> u64); 2] = [
+    let gauges: [Row<ServerCounters>; 2] = [
         (
             "weir_server_active_connections",
             "Established and opening flows.",
@@ -380,8 +390,7 @@ fn health(families: &mut Families, control: &ControlView) {
 
 fn ports(families: &mut Families, shared: &Shared, control: &ControlView) {
     let ports = super::nouns::ports(shared, control).ports;
-    type Value = fn(&crate::views::Port) -> u64;
-    let counters: [(&str, &str, Value); 7] = [
+    let counters: [Row<crate::views::Port>; 7] = [
         (
             "weir_port_rx_packets_total",
             "Frames that the device received.",
