@@ -1,7 +1,7 @@
 //! Nanoseconds per packet of the engine alone: established UDP flows of 64-octet frames through DR,
 //! in random order, from buffers in the first-level cache.
 //!
-//! `cargo run --release -p weir-engine --features testing --example burst [FLOWS] [PACKETS]`
+//! `cargo run --release -p weir-engine --example burst [FLOWS] [PACKETS]`
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use weir_engine::{Engine, EngineConfig, EngineMemory, Ingress, Outcome};
 use weir_wire::addr::Protocol;
 use weir_wire::checksum;
 
-const BURST: usize = 32;
+const BURST: u16 = 32;
 
 fn main() {
     let argument = |n: usize, default: u32| {
@@ -42,7 +42,7 @@ fn main() {
     let mut burst: Vec<FixedFrame> = (0..BURST).map(|_| FixedFrame::new(&[])).collect();
     let mut run = |first: u32, step: u32, packets: u32| {
         let mut at = first;
-        for _ in 0..packets / BURST as u32 {
+        for _ in 0..packets / u32::from(BURST) {
             for frame in &mut burst {
                 frame.set(&datagram(at % flows));
                 at = at.wrapping_add(step);

@@ -35,7 +35,7 @@ pub const BURST_MAX: usize = 64;
 pub enum Ingress {
     /// A device's queue.
     Device(DeviceId),
-    /// Other workers. Each frame's [`Note`] tells its device and, of fragments, the L4 ports.
+    /// Other workers. Each frame's [`Note`](crate::note::Note) tells its device and, of fragments, the L4 ports.
     HandedIn,
     /// The worker's own holding place: frames that got [`Verdict::Hold`], to be tried again.
     Released,
@@ -142,21 +142,20 @@ impl Engine {
         outcome.begin(frames.len());
         (keys.v4.count, keys.v6.count) = (0, 0);
 
-        let mut memo = Memo::default();
+        let memo = Memo::default();
+        let mut entry = Entry {
+            state,
+            tables,
+            now,
+            ingress,
+            keys,
+            memo,
+            outcome,
+        };
         for at in 0..frames.len().min(BURST_MAX) {
             if let Some(ahead) = frames.get(at + PREFETCH_AHEAD) {
                 prefetch_head::<I>(ahead);
             }
-            let memo = &mut memo;
-            let mut entry = Entry {
-                state,
-                tables,
-                now,
-                ingress,
-                keys,
-                memo,
-                outcome,
-            };
             work[at] = entry.parse::<I>(&mut frames[at]);
         }
 
@@ -165,24 +164,22 @@ impl Engine {
         keys.v4.find_hints(&state.v4);
         keys.v6.find_hints(&state.v6);
 
+        let mut way = Way {
+            state,
+            io,
+            tables,
+            now,
+            outcome,
+            at: 0,
+        };
         for (at, (frame, work)) in frames.iter_mut().zip(work.iter()).enumerate() {
-            let mut way = Way {
-                state,
-                io,
-                tables,
-                now,
-                outcome,
-                at,
-            };
+            way.at = at;
             let verdict = match work {
                 Work::Done(verdict) => *verdict,
                 Work::V4(item) => way.settle(frame, item, &keys.v4),
                 Work::V6(item) => way.settle(frame, item, &keys.v6),
             };
-            if let Verdict::Drop(reason) = verdict {
-                state.counters.dropped[reason.index()].add(1);
-            }
-            outcome.set(at, verdict);
+            way.conclude(verdict);
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What the engine does, told frame by frame: flows, servers that come and go, answers, limits,
-//! fragments, workers. Golden replays against IPVS are in `golden.rs`.
+//! What the engine does, told frame by frame: flows, servers that come and go, answers, limits.
+//! Fragments and workers are in `workers.rs`, replays of real IPVS in `golden.rs`.
 
 mod frames;
 
 use std::time::Duration;
 
-use frames::{Tcp, client, echo, fragments_of, mac_of, udp, udp_reply};
+use frames::{Tcp, client, echo, mac_of, udp, udp_reply};
 use weir_engine::flow::FlowState;
 use weir_engine::flow::tcp::TcpState;
-use weir_engine::id::{DeviceId, PortId, WorkerId};
+use weir_engine::id::{DeviceId, PortId};
 use weir_engine::scheduler::SchedulerKind;
 use weir_engine::tables::{Mode, OnServerGone, Role, Unserved, Vip};
 use weir_engine::testing::TestFrame;
@@ -585,154 +585,4 @@ fn d35_an_icmp_error_neither_refreshes_nor_closes_a_flow() {
     let sent = send(&mut world, &frames::frag_needed(client(1), 80, 1400));
     assert_eq!(server(&sent), 12);
     assert_eq!(flows(&world), before);
-}
-
-#[test]
-fn d26_fragments_follow_the_first_in_every_order_and_mode() {
-    for mode in [Mode::Dr, Mode::Nat, Mode::Tunnel] {
-        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2]] {
-            let mut world = World::new(&udp_spec(mode));
-            let pieces = fragments_of(&udp(client(1), 53, &[7; 1200]), 400);
-            let (mut held, mut out) = (Vec::new(), Vec::new());
-            for at in order {
-                let sent = send(&mut world, &pieces[at]);
-                out.extend(sent.out);
-                if sent.verdict == Verdict::Hold(Wait::FirstFragment) {
-                    held.push(sent.frame);
-                } else if world.outcome().first_fragments() {
-                    for frame in held.drain(..) {
-                        world.counters().held.set(world.counters().held.value() - 1);
-                        world
-                            .counters()
-                            .received
-                            .packets
-                            .set(world.counters().received.packets.value() - 1);
-                        out.extend(world.send_as(Ingress::Released, frame).out);
-                    }
-                }
-            }
-            assert!(held.is_empty() && out.len() == 3, "{mode:?} {order:?}");
-            assert!(
-                out.iter()
-                    .all(|(port, frame)| *port == PortId(1) && frame[5] == 12)
-            );
-            assert_eq!(flows(&world).len(), 1);
-        }
-    }
-}
-
-#[test]
-fn d29_overlapping_fragments_are_refused() {
-    let mut world = World::new(&udp_spec(Mode::Dr));
-    let pieces = fragments_of(&udp(client(1), 53, &[7; 1200]), 400);
-    assert_eq!(server(&send(&mut world, &pieces[0])), 12);
-    let mut overlap = pieces[1].clone();
-    overlap[21] -= 1;
-    frames::fix_ip(&mut overlap);
-    let verdict = send(&mut world, &overlap).verdict;
-    assert_eq!(verdict, Verdict::Drop(DropReason::BadFragment));
-}
-
-#[test]
-fn d27_fragments_reach_the_flows_owner_with_their_ports() {
-    let mut spec = udp_spec(Mode::Nat);
-    spec.workers = 4;
-    let mut worlds: Vec<World> = (0..4)
-        .map(|n| World::of_worker(&spec, 64, WorkerId(n)))
-        .collect();
-    let mut owners = Vec::new();
-    for id in 1..40 {
-        let mut whole = udp(client(1), 53, &[7; 1200]);
-        whole[18..20].copy_from_slice(&[0, id]);
-        for piece in fragments_of(&whole, 400) {
-            let (mut at, mut ingress) = (0usize, Ingress::Device(DeviceId(0)));
-            let mut frame = TestFrame::new(&piece);
-            let mut hops = 0;
-            loop {
-                let sent = worlds[at].send_as(ingress, frame);
-                match sent.verdict {
-                    Verdict::HandOver(worker) => (at, frame) = (worker.index(), sent.frame),
-                    Verdict::Forward(_) => break,
-                    other => panic!("{other:?}"),
-                }
-                (ingress, hops) = (Ingress::HandedIn, hops + 1);
-                assert!(
-                    hops <= 2,
-                    "to the fragment owner, and from there to the flow's"
-                );
-            }
-            owners.push(at);
-        }
-    }
-    assert!(
-        owners.iter().all(|owner| *owner == owners[0]),
-        "one client port, one owner"
-    );
-}
-
-#[test]
-fn both_directions_of_a_nat_flow_belong_to_one_worker() {
-    let mut spec = spec(Mode::Nat);
-    spec.workers = 3;
-    let mut seen = [false; 3];
-    for n in 0..30 {
-        let mut worlds: Vec<World> = (0..3)
-            .map(|w| World::of_worker(&spec, 64, WorkerId(w)))
-            .collect();
-        let mut owner = 0;
-        if let Verdict::HandOver(worker) =
-            send(&mut worlds[0], &Tcp::syn(client(n)).frame()).verdict
-        {
-            owner = worker.index();
-            let frame = TestFrame::new(&Tcp::syn(client(n)).frame());
-            let sent = worlds[owner].send_as(Ingress::HandedIn, frame);
-            assert_eq!(sent.verdict, Verdict::Forward(PortId(1)));
-        }
-        let reply = TestFrame::new(&Tcp::with_flags(client(n), 0x12).reply(12));
-        match worlds[(owner + 1) % 3].send(1, reply.clone()).verdict {
-            Verdict::HandOver(worker) => assert_eq!(worker.index(), owner),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(
-            worlds[owner].send(1, reply).verdict,
-            Verdict::Forward(PortId(0))
-        );
-        seen[owner] = true;
-    }
-    assert_eq!(seen, [true; 3]);
-}
-
-#[test]
-fn explain_says_what_the_packet_path_then_does() {
-    use weir_engine::explain::Query;
-    let mut world = World::new(&spec(Mode::Nat));
-    let query = |port: u16| Query {
-        protocol: Protocol::TCP,
-        source: (ip("172.16.0.1"), weir_wire::addr::L4Port(40001)),
-        destination: (ip(VIP), weir_wire::addr::L4Port(port)),
-        port: None,
-    };
-    let walk = world.engine.explain(&world.tables, world.now, &query(80));
-    assert_eq!(
-        (walk.verdict, walk.server.as_deref()),
-        ("forward", Some("10.1.0.12"))
-    );
-    let step = |stage: &str| walk.steps.iter().find(|step| step.stage == stage).unwrap();
-    assert_eq!(step("flow").result, "miss");
-    assert_eq!(
-        step("header").result,
-        "172.16.0.1 port 40001 > 10.1.0.12 port 80"
-    );
-    let again = world.engine.explain(&world.tables, world.now, &query(80));
-    assert_eq!(walk, again, "asking changes nothing");
-    assert_eq!(server(&send(&mut world, &Tcp::syn(client(1)).frame())), 12);
-    let walk = world.engine.explain(&world.tables, world.now, &query(80));
-    assert!(
-        walk.steps
-            .iter()
-            .any(|step| step.stage == "flow" && step.result == "hit")
-    );
-    let walk = world.engine.explain(&world.tables, world.now, &query(81));
-    assert_eq!((walk.verdict, walk.reason), ("drop", Some("unserved")));
-    assert_eq!(flows(&world).len(), 1);
 }

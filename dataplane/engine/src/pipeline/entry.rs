@@ -26,7 +26,7 @@ pub(super) struct Entry<'a> {
     pub(super) now: Time,
     pub(super) ingress: Ingress,
     pub(super) keys: &'a mut Keys,
-    pub(super) memo: &'a mut Memo,
+    pub(super) memo: Memo,
     pub(super) outcome: &'a mut Outcome,
 }
 
@@ -208,7 +208,7 @@ impl Entry<'_> {
     /// The VIP at an address.
     #[inline]
     fn vip<A: Ip>(&mut self, address: A) -> Option<Vip> {
-        let memo = A::memo(self.memo);
+        let memo = A::memo(&mut self.memo);
         if let Some((last, vip)) = memo
             && *last == address
         {

@@ -31,6 +31,15 @@ pub(super) struct Way<'a, I: Io> {
 }
 
 impl<I: Io> Way<'_, I> {
+    /// Notes a frame's verdict, and counts it if it is a drop.
+    #[inline]
+    pub(super) fn conclude(&mut self, verdict: Verdict) {
+        if let Verdict::Drop(reason) = verdict {
+            self.state.counters.dropped[reason.index()].add(1);
+        }
+        self.outcome.set(self.at, verdict);
+    }
+
     /// Decides about a packet and carries that out.
     #[inline]
     pub(super) fn settle<A: Ip>(

@@ -29,7 +29,9 @@ fn ethernet(dst: [u8; 6], src: [u8; 6], ip: &[u8]) -> Vec<u8> {
 
 /// An IPv4 packet with DF and TTL 64.
 pub fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol, payload: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
+    let len = u16::try_from(20 + payload.len())
+        .expect("short enough")
+        .to_be_bytes();
     let mut ip = vec![0x45, 0, len[0], len[1], 0, 7, 0x40, 0, 64, protocol.0, 0, 0];
     ip.extend(src.octets());
     ip.extend(dst.octets());
@@ -121,7 +123,7 @@ fn segment(src: Ipv4Addr, dst: Ipv4Addr, sport: u16, dport: u16, flags: u8) -> V
 }
 
 fn datagram(src: Ipv4Addr, dst: Ipv4Addr, sport: u16, dport: u16, data: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(8 + data.len()).unwrap();
+    let len = u16::try_from(8 + data.len()).expect("short enough");
     let parts = [
         sport.to_be_bytes(),
         dport.to_be_bytes(),
@@ -183,10 +185,11 @@ pub fn fragments_of(frame: &[u8], unit: usize) -> Vec<Vec<u8>> {
     let (head, payload) = frame.split_at(34);
     let pieces = payload.chunks(unit).enumerate().map(|(n, piece)| {
         let mut out = [head, piece].concat();
-        let len = u16::try_from(20 + piece.len()).unwrap();
+        let len = u16::try_from(20 + piece.len()).expect("short enough");
         out[16..18].copy_from_slice(&len.to_be_bytes());
         let more = (n + 1) * unit < payload.len();
-        let field = u16::try_from(n * unit / 8).unwrap() | if more { 0x2000 } else { 0 };
+        let field =
+            u16::try_from(n * unit / 8).expect("short enough") | if more { 0x2000 } else { 0 };
         out[20..22].copy_from_slice(&field.to_be_bytes());
         fix_ip(&mut out);
         out
