@@ -89,7 +89,8 @@ pub(crate) fn not_ip(port: &Port, link: &Link, ether_type: Option<EtherType>) ->
 
 /// Says what an IP packet is.
 ///
-/// `to` is the destination MAC; `head` is the first segment of its frame, which holds an ICMP message's first 128 octets.
+/// `to` is the destination MAC; `head` is the first segment of its frame, which holds an ICMP
+/// message up to the ports of the packet that it quotes.
 #[inline]
 pub(crate) fn ip<A: Ip>(
     tables: &Tables,

@@ -35,7 +35,8 @@ pub const BURST_MAX: usize = 64;
 pub enum Ingress {
     /// A device's queue.
     Device(DeviceId),
-    /// Other workers. Each frame's [`Note`](crate::note::Note) tells its device and, of fragments, the L4 ports.
+    /// Other workers. Each frame's [`Note`](crate::note::Note) tells its device and, of fragments,
+    /// the L4 ports.
     HandedIn,
     /// The worker's own holding place: frames that got [`Verdict::Hold`], to be tried again.
     Released,
