@@ -46,8 +46,13 @@ impl Kernel {
         if let Err(reason) = crate::taps::raise_neighbour_limits(servers) {
             tracing::warn!("the kernel's neighbour limits stay as they are: {reason}");
         }
+        // A connection of its own, so that the mirror's first dump shows all that was set here.
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let connection = tokio::spawn(connection);
+        let configured = taps.configure(&handle, config).await;
+        connection.abort();
+        configured?;
         let netlink = Netlink::start(taps.interfaces(config)).await?;
-        taps.configure(netlink.handle(), config).await?;
         let view = netlink.view();
         Ok(Self {
             taps,

@@ -60,8 +60,25 @@ services:
       - {name: web2, address: 192.0.2.22}
 ";
 
-/// Runs `test` beside a control thread that runs [`FILE`] from a directory of its own.
+/// Without TAPs.
 fn with_control<F: Future<Output = ()>>(
+    name: &str,
+    test: impl FnOnce(ControlHandle, Wire, PathBuf) -> F,
+) {
+    with_taps(false, name, test);
+}
+
+/// With TAPs, in a network namespace.
+fn with_kernel<F: Future<Output = ()>>(
+    name: &str,
+    test: impl FnOnce(ControlHandle, Wire, PathBuf) -> F,
+) {
+    with_taps(true, name, test);
+}
+
+/// Runs `test` beside a control thread that runs [`FILE`] from a directory of its own.
+fn with_taps<F: Future<Output = ()>>(
+    taps: bool,
     name: &str,
     test: impl FnOnce(ControlHandle, Wire, PathBuf) -> F,
 ) {
@@ -81,7 +98,7 @@ fn with_control<F: Future<Output = ()>>(
         steering: Steering::default(),
         state: Some(directory.clone()),
         overlay: Overlay::load(&directory).unwrap(),
-        taps: false,
+        taps,
         seed: 7,
     };
     let wire = Wire::default();
@@ -91,8 +108,12 @@ fn with_control<F: Future<Output = ()>>(
         .build()
         .unwrap();
     runtime.block_on(async {
-        let control = run(setup, wire.clone(), commands, || {});
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let control = run(setup, wire.clone(), commands, || ready.send(()).unwrap());
         let script = async {
+            if is_ready.await.is_err() {
+                return; // It did not start; its own error says why.
+            }
             test(handle.clone(), wire, directory.clone()).await;
             handle.stop().await;
         };
@@ -293,4 +314,45 @@ async fn health_follows_a_listener(handle: ControlHandle, _: Wire, directory: Pa
             .reason
             .contains("refused")
     );
+}
+
+#[test]
+fn the_first_tables_have_the_kernels_routes_and_the_tap_answers_for_the_dip() {
+    let Some(namespace) = crate::testing::Namespace::new("loop") else {
+        return;
+    };
+    namespace.run(|| {
+        with_kernel("loop", async |_, wire, _| {
+            let tables = wire.0.lock().unwrap().tables[0].clone();
+            assert_eq!(tables.v4.routes.count(), 1, "the DIP's subnet");
+            // ARP for the DIP goes up to the kernel, and its answer comes out of the port.
+            let asker = MacAddr([2, 0, 0, 0, 0, 9]);
+            let client = std::net::Ipv4Addr::new(192, 0, 2, 5);
+            let dip = std::net::Ipv4Addr::new(192, 0, 2, 2);
+            let mut ask = crate::arp::reply((asker, client), (MacAddr::BROADCAST, dip));
+            ask[21] = 1;
+            wire.0
+                .lock()
+                .unwrap()
+                .punts
+                .push((PortId(0), PuntClass::Arp, ask));
+            let mac = MacAddr([2, 0, 0, 0, 0, 0]);
+            let answer = crate::arp::reply((mac, dip), (asker, client));
+            let answer = frame::tag(&answer[..42], Some(7)).into_owned();
+            let sent = || {
+                let inner = wire.0.lock().unwrap();
+                inner
+                    .sent
+                    .iter()
+                    .any(|(_, bytes)| bytes.starts_with(&answer))
+            };
+            tokio::time::timeout(Duration::from_secs(10), async {
+                while !sent() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await
+            .expect("the kernel answers for its address");
+        });
+    });
 }

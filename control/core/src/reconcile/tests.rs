@@ -393,3 +393,31 @@ fn a_thousand_services_of_ten_servers_reconcile_in_milliseconds() {
     });
     assert_eq!(changed.count(), 1);
 }
+
+#[test]
+fn d63_a_server_that_goes_down_moves_little_more_than_its_own_maglev_slots() {
+    let mut maglev = web(config::Mode::Dr, 5);
+    maglev.scheduler = config::Scheduler::Maglev;
+    let mut world = World::new(vec![maglev]);
+    let before = world.first();
+    world.edit("web3", Edit::State(State::Drain));
+    let after = world.after(&before);
+    let owners = |snapshot: &Snapshot| -> Vec<ServerId> {
+        let service = only_service(snapshot);
+        let position = |p: &u16| service.maglev_servers[usize::from(*p)];
+        service.maglev.slots().iter().map(position).collect()
+    };
+    let (old, new) = (owners(&before), owners(&after));
+    let gone = find(&before, "web3").id;
+    let kept = old.iter().filter(|id| **id != gone).count();
+    let moved = old
+        .iter()
+        .zip(&new)
+        .filter(|(a, b)| **a != gone && a != b)
+        .count();
+    assert_eq!((old.len(), new.contains(&gone)), (65_537, false));
+    assert!(
+        moved * 20 < kept,
+        "{moved} of {kept} slots of other servers moved"
+    );
+}
