@@ -128,7 +128,7 @@ fn long_functions(lines: &[&str]) -> Vec<(usize, usize)> {
             .iter(),
         )
         .any(|head| code.starts_with(head));
-        if !is_function || code.ends_with(';') {
+        if !is_function || code.ends_with([';', '}']) {
             continue;
         }
         let close = format!("{}}}", " ".repeat(indent));
