@@ -8,7 +8,7 @@ its bound ends the demo with a non-zero exit status. Nothing is left behind, als
 import json
 import sys
 
-from director import CHECK, MEMORY_MAX, SCHEDULERS, select, service_name
+from director import CHECK, MEMORY_MAX, METRICS, SCHEDULERS, select, service_name
 from layout import CLIENT, CLIENTS, MODES, PICTURES
 from net import LabError
 from report import Report, paint
@@ -50,10 +50,26 @@ def show_traffic(report, it, mode, family, count):
         f"all must be answered, and {names[0]} get {low:.0%} to {high:.0%}")
 
 
-def show_services(report, it):
-    """The director's view, as its operator would see it."""
-    report.note(paint("$ weir show services", "dim"))
-    report.note(it.director.weir("show", "services").stdout.rstrip())
+def show_services(report, it, mode):
+    """The director's view, as its operator would see it: the rows of a mode."""
+    names = [service_name(mode, family) for family in (4, 6)]
+    command = ("show", "services")
+    report.note(paint(f"$ weir {' '.join(command)}", "dim")
+                + f"    (of which {' and '.join(names)}, up to INACT)")
+    head, *rows = up_to("INACT", it.director.weir(*command).stdout)
+    report.note(head)
+    service = None
+    for row in rows:
+        service = service if row.startswith(" ") else row.split()[0]
+        if service in names:
+            report.note(row)
+
+
+def up_to(column, table):
+    """The lines of a table without what is right of a right-aligned column: for narrow screens."""
+    lines = table.splitlines()
+    end = lines[0].index(column) + len(column)
+    return [line[:end].rstrip() for line in lines]
 
 
 def only_other_serves(report, it, mode, gone, text):
@@ -81,7 +97,7 @@ def show_failure(report, it, mode):
     report.check(took <= OUT_MAX, f"nginx on {victim} killed: out after {took:.1f} s",
                  f"the bound is {OUT_MAX:.1f} s")
     only_other_serves(report, it, mode, victim, "while it is down")
-    show_services(report, it)
+    show_services(report, it, mode)
     it.servers.start(victim)
     took = it.director.wait_server(service, victim, up=True, seconds=BACK_MAX * 3)
     report.check(took <= BACK_MAX, f"nginx on {victim} started: back after {took:.1f} s",
@@ -106,14 +122,16 @@ def show_explain(report, it, mode):
 
 
 def show_books(report, it):
-    """The closing table, all of it from /metrics."""
-    report.section("The books, from /metrics")
+    """The closing tables: what each worker took in and gave an end, and what became of it."""
+    report.section("The books")
     for worker, taken, given in it.director.conservation():
         report.check(taken == given and taken > 0,
                      f"worker {worker}: {taken} frames taken in, each ended one way",
                      f"{taken} taken in, {given} accounted for")
+    report.note(paint("$ weir show workers", "dim") + "    (up to HELD)")
+    report.note("\n".join(up_to("HELD", it.director.weir("show", "workers").stdout)))
+    report.note(paint(f"$ curl http://{METRICS}/metrics", "dim") + "    (summed up)")
     samples = it.director.metrics()
-    show_workers(report, samples)
     for title, name in (("punted", "weir_punts_total"), ("dropped", "weir_drops_total")):
         by_reason = {}
         for labels, value in samples.get(name, []):
@@ -131,24 +149,6 @@ def show_books(report, it):
     peak = it.director.memory_peak()
     report.check(peak <= MEMORY_MAX, f"the director needed {peak >> 20} MiB at most",
                  f"the bound is {MEMORY_MAX >> 20} MiB")
-
-
-def show_workers(report, samples):
-    """What each worker took in and sent out."""
-    columns = {
-        "received": ("weir_worker_packets_total", {"direction": "rx"}),
-        "handed in": ("weir_worker_handed_in_total", {}),
-        "originated": ("weir_worker_originated_total", {}),
-        "sent": ("weir_worker_packets_total", {"direction": "tx"}),
-        "handed out": ("weir_worker_handed_out_total", {}),
-        "held": ("weir_worker_held", {}),
-    }
-    report.note(f"{'worker':<11}" + "".join(f"{title:>12}" for title in columns))
-    received = samples.get("weir_worker_packets_total", [])
-    for worker in sorted({labels["worker"] for labels, _ in received}):
-        cells = [sum(select(samples, name, worker=worker, **labels))
-                 for name, labels in columns.values()]
-        report.note(f"{worker:<11}" + "".join(f"{cell:>12.0f}" for cell in cells))
 
 
 def show_service_row(report, samples, name, mode):

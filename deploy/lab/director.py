@@ -40,9 +40,10 @@ def service_name(mode, family=4):
 class Director:
     """One Weir in the director's namespace."""
 
-    def __init__(self, lab, fabric, workers=1, perf=False):
+    def __init__(self, lab, fabric, workers=1, perf=()):
         self.lab, self.fabric, self.space = lab, fabric, fabric["director"]
-        self.workers, self.perf = workers, perf
+        self.workers = workers
+        self.perf = perf  # modes that get services for iperf3 too
         self.driver = os.environ.get("LAB_DRIVER", DRIVER)
         self.config = fabric.directory / "weir.yaml"
         self.socket = fabric.directory / "weir.sock"
@@ -83,7 +84,7 @@ class Director:
         for mode in MODES:
             for family in (4, 6):
                 lines += self.service(mode, family)
-                if self.perf:
+                if mode in self.perf:
                     lines += self.perf_services(mode, family)
         lines += ["management:",
                   f"  socket: {self.socket}",
@@ -226,12 +227,13 @@ class Director:
     def conservation(self):
         """Per worker: frames that came in and frames accounted for, once both stand still.
 
-        A worker publishes between bursts, so a scrape is exact as soon as traffic pauses.
+        A worker publishes between bursts, so what it tells is exact as soon as traffic pauses.
         """
         books = []
 
         def balanced():
-            books[:] = balance(self.metrics())
+            told = json.loads(self.weir("show", "workers", "--json").stdout)
+            books[:] = [balance(worker) for worker in told["workers"]]
             return all(taken == given for _, taken, given in books)
 
         try:
@@ -252,24 +254,10 @@ def select(samples, name, **labels):
             if all(have.get(key) == str(wanted) for key, wanted in labels.items())]
 
 
-def balance(samples):
-    """(worker, frames taken, frames given an end) by the invariant of docs/ARCHITECTURE.md.
-
-    Drops and punts that carry no worker label are only known in sum; then there is one row.
-    """
-    def total(worker, *metrics):
-        return sum(sum(select(samples, name, **labels, **worker)) for name, labels in metrics)
-
-    workers = sorted({have["worker"] for have, _ in samples.get("weir_worker_packets_total", [])})
-    split = all("worker" in have for name in ("weir_drops_total", "weir_punts_total")
-                for have, _ in samples.get(name, []))
-    rows = []
-    for key in (workers if split else ["all"]):
-        worker = {} if key == "all" else {"worker": key}
-        taken = total(worker, ("weir_worker_packets_total", {"direction": "rx"}),
-                      ("weir_worker_handed_in_total", {}), ("weir_worker_originated_total", {}))
-        given = total(worker, ("weir_worker_packets_total", {"direction": "tx"}),
-                      ("weir_worker_handed_out_total", {}), ("weir_punts_total", {}),
-                      ("weir_drops_total", {}), ("weir_worker_held", {}))
-        rows.append((key, int(taken), int(given)))
-    return rows
+def balance(worker):
+    """(worker, frames taken, frames given an end) by the invariant of docs/ARCHITECTURE.md."""
+    packets = worker["packets"]
+    taken = packets["rx"] + worker["handed_in"] + worker["originated"]
+    given = packets["tx"] + sum(
+        worker[end] for end in ("handed_out", "punted", "dropped", "held"))
+    return worker["worker"], taken, given

@@ -35,8 +35,9 @@ def refusals(report):
                       re.sub(r"workers: .*", "workers: [999]", good), ["999"])
         check_refusal(report, it, "no hugepages",
                       good.replace("hugepages: auto", "hugepages: required"), ["hugepages"])
+        # A file stands where a directory would have to be: no start may create it.
         check_refusal(report, it, "socket in no directory",
-                      re.sub(r"socket: .*", "socket: /nowhere/weir.sock", good), ["/nowhere"])
+                      re.sub(r"socket: .*", "socket: /dev/null/weir.sock", good), ["/dev/null"])
         missing = run([binary(), "run", "-c", "/nowhere/weir.yaml"], check=False)
         report.check(missing.returncode == 1 and "/nowhere/weir.yaml" in missing.stderr,
                      "missing file", missing.stderr)

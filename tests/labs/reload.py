@@ -20,14 +20,15 @@ def reload_under_load(report):
         for turn in range(ROUNDS):
             # Weights change, services come and go; what flows must not notice.
             it.director.weights.update(dr1=1 + turn % 3, nat2=1 + turn % 2, tun1=2 - turn % 2)
-            it.director.perf = turn % 2 == 0
+            it.director.perf = (MODES[turn % 3],)
             it.director.reload()
-            it.director.perf = turn % 2 == 1
+            it.director.perf = () if turn % 2 else (MODES[(turn + 1) % 3],)
             other.write_text(it.director.yaml(), encoding="ascii")
             it.director.weir("apply", other)
         report.check(it.director.metric("weir_config_revision") >= revision + 2 * ROUNDS,
                      f"{ROUNDS} reloads by SIGHUP and {ROUNDS} by weir apply took effect")
         check_bad_file(report, it)
+        check_shrink(report, it)
 
         for name, load in loads.items():
             outcomes = load.stop()
@@ -53,6 +54,23 @@ def check_bad_file(report, it):
     report.check(done.returncode == 1 and "rrr" in told and "bad.yaml:" in told,
                  "apply of a file with a mistake is refused with its place", told[-300:])
     report.equal("and changes nothing", it.director.metric("weir_config_revision"), revision)
+
+
+def check_shrink(report, it):
+    """A file that takes most services away needs the operator's word."""
+    it.director.perf = MODES
+    it.director.reload()
+    it.director.perf = ()
+    small = it.fabric.directory / "small.yaml"
+    small.write_text(it.director.yaml(), encoding="ascii")
+    revision = it.director.metric("weir_config_revision")
+    done = it.director.weir("apply", small, check=False)
+    report.check(done.returncode == 1 and "12 of 18 services" in done.stderr,
+                 "apply of a file without most services is refused", done.stderr)
+    report.equal("and changes nothing", it.director.metric("weir_config_revision"), revision)
+    it.director.weir("apply", small, "--allow-shrink")
+    report.equal("with --allow-shrink it is done",
+                 len(it.director.metrics()["weir_service_connections_total"]), 6)
 
 
 if __name__ == "__main__":
