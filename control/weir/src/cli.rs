@@ -180,10 +180,10 @@ pub(crate) struct FlowFilter {
 pub(crate) struct Explain {
     /// Protocol
     pub(crate) protocol: ExplainProtocol,
-    /// Client, as ADDRESS:PORT or [ADDRESS]:PORT
+    /// Client: an address and a port, IPv6 in brackets
     #[arg(value_name = "SRC:SPORT")]
     pub(crate) source: std::net::SocketAddr,
-    /// VIP, as ADDRESS:PORT or [ADDRESS]:PORT
+    /// VIP: an address and a port, IPv6 in brackets
     #[arg(value_name = "VIP:PORT")]
     pub(crate) vip: std::net::SocketAddr,
     /// Print JSON
