@@ -3,7 +3,7 @@
 //! [`parse`] is pure: text in, typed and resolved values out, nothing else touched. It works in
 //! three steps, each of which reports what it finds and goes on: form (`tree`), keys and values by
 //! tables (`decode`), and what spans several keys (`resolve`). The tables also make the JSON
-//! Schema ([`schema`]) and docs/CONFIG.md ([`reference`]). What a reload may not do is in
+//! Schema ([`schema`]) and docs/CONFIG.md ([`reference()`]). What a reload may not do is in
 //! [`restart_needed`] and [`shrink`]. Nothing here opens a device or looks at the machine.
 
 mod decode;

@@ -3,7 +3,7 @@
 //!
 //! Workers make no syscalls, so nothing wakes this thread for a punted frame: it looks every
 //! millisecond, and again at once while there is work. In each turn ARP and neighbour discovery
-//! come first. What takes longer than a millisecond is a [`job`].
+//! come first. What takes longer than a millisecond is a `job`.
 
 mod change;
 mod command;
