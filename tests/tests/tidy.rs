@@ -281,3 +281,87 @@ fn every_metric_of_the_code_is_documented() {
     }
     report("metrics", &found);
 }
+
+/// Highest number of each list of items in docs/COMPLIANCE.md.
+const ITEMS: [(char, u32); 3] = [('D', 74), ('A', 18), ('F', 26)];
+
+/// Names of functions in Rust sources, and what macros make tests of: `name = "file",`.
+fn functions() -> Vec<String> {
+    let mut names = Vec::new();
+    for path in files(".rs") {
+        for line in read(&path).lines() {
+            let line = line.trim_start();
+            let name = match line.split_once("fn ") {
+                Some((_, rest)) => rest.split(['(', '<']).next(),
+                None => line
+                    .ends_with("\",")
+                    .then(|| line.split(" = ").next())
+                    .flatten(),
+            };
+            names.extend(name.map(str::to_owned));
+        }
+    }
+    names
+}
+
+#[test]
+fn every_checklist_item_has_a_row_and_its_tests_exist() {
+    let compliance = read(&root().join("docs/COMPLIANCE.md"));
+    let functions = functions();
+    let mut found = Vec::new();
+    for (letter, count) in ITEMS {
+        for item in (1..=count).map(|number| format!("{letter}{number}")) {
+            let rows = compliance
+                .lines()
+                .filter(|line| line.starts_with(&format!("| {item} |")));
+            let rows: Vec<Vec<&str>> = rows
+                .map(|row| row.split('|').map(str::trim).collect())
+                .collect();
+            let [row] = &rows[..] else {
+                found.push(format!("{item} has {} rows", rows.len()));
+                continue;
+            };
+            let (status, tests) = (row[3], row[4].split('`').skip(1).step_by(2));
+            if tests.clone().next().is_none() && status == "met" {
+                found.push(format!("{item} is met, and no test says so"));
+            }
+            for test in tests {
+                let exists = match test.strip_suffix('*') {
+                    Some(head) => functions.iter().any(|name| name.starts_with(head)),
+                    None if test.contains('/') => root().join(test).exists(),
+                    None => functions.iter().any(|name| name == test),
+                };
+                if !exists {
+                    found.push(format!("{item}: there is no test {test}"));
+                }
+            }
+        }
+    }
+    report("docs/COMPLIANCE.md", &found);
+}
+
+#[test]
+fn every_difference_from_ipvs_is_documented_and_every_documented_one_is_tested() {
+    let compliance = read(&root().join("docs/COMPLIANCE.md"));
+    let differences = read(&root().join("tests/oracle/differences.py"));
+    let declared: Vec<&str> = differences
+        .split("Difference(")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+        .collect();
+    assert!(!declared.is_empty(), "differences.py declares differences");
+    let (_, section) = compliance
+        .split_once("## Differences")
+        .expect("the section");
+    let rows: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let missing = declared.iter().filter(|name| !rows.contains(name));
+    let stale = rows.iter().filter(|name| !declared.contains(name));
+    let found: Vec<String> = missing
+        .map(|name| format!("`{name}` is not in docs/COMPLIANCE.md"))
+        .chain(stale.map(|name| format!("`{name}` is not in tests/oracle/differences.py")))
+        .collect();
+    report("differences", &found);
+}

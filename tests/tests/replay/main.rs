@@ -374,8 +374,8 @@ fn d1_to_d41_each_wrong_frame_is_counted_under_its_reason() {
         *wanted.entry(reason.to_owned()).or_insert(0_u64) += 1;
     }
     assert_eq!(outcome.drops, wanted);
-    // Answers, and nothing else, leave: two echoes, one time exceeded, and RST for the unserved port,
-    // for the ACK without a flow and, as Linux does, for the segment without any flag.
+    // Answers, and nothing else, leave: two echoes, one time exceeded, and RST for the unserved
+    // port, for the ACK without a flow and, as Linux does, for the segment without any flag.
     assert_eq!(outcome.out[0].len(), 6, "{:02x?}", outcome.out[0]);
     for frame in &outcome.out[0] {
         let packet = frames::packet_of(frame).expect("IP");
