@@ -309,7 +309,7 @@ pub struct Service {
     pub mode: Mode,
     /// How a server is chosen.
     pub scheduler: Scheduler,
-    /// Slots of the service's Maglev table, a prime. Every scheduler falls back to that table
+    /// Slots of the table of scheduler maglev, a prime. The others fall back to a smaller one
     /// when the flow table is full.
     pub maglev_size: u32,
     /// Idle times after which a flow is forgotten.

@@ -89,8 +89,8 @@ pub(in super::super) static SERVICE: Section = Section {
                 max: 16_777_213,
             },
             "65537",
-            "Slots of the consistent-hash table, a prime of at least a hundred times the servers. \
-             Every scheduler falls back to the table when the flow table is full.",
+            "Slots of the table of scheduler maglev, a prime of at least a hundred times the \
+             servers. Other schedulers fall back to a smaller one when the flow table is full.",
         )
         .default("65537"),
         Key::new(
