@@ -166,6 +166,10 @@ class Weir(Process):
     def sent(self):
         return self.metrics().total("weir_worker_packets_total", direction="tx")
 
+    def received(self):
+        """Frames received so far."""
+        return self.metrics().total("weir_worker_packets_total", direction="rx")
+
     def verify(self, traffic):
         """Raises BenchError unless all flows of a file are known, nothing was dropped or punted,
         everything received was sent, and every server has its share."""
