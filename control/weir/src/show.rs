@@ -409,7 +409,13 @@ pub(crate) fn status(view: &Status) -> String {
 pub(crate) fn explanation(view: &Explanation) -> String {
     let mut table = Table::new(&[("STAGE", Left), ("RESULT", Left), ("DETAIL", Left)]);
     for step in &view.steps {
-        table.row([step.stage.clone(), step.result.clone(), step.detail.clone()]);
+        // A header within a header gets a line of its own, for terminals are not that wide.
+        let mut parts = step.result.split(", ");
+        let first = parts.next().unwrap_or_default();
+        table.row([step.stage.clone(), first.to_owned(), step.detail.clone()]);
+        for part in parts {
+            table.row([String::new(), part.to_owned(), String::new()]);
+        }
     }
     let reason = view
         .reason
