@@ -91,6 +91,7 @@ class Weir:
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=self.dir)
         try:
             self._wait_ready()
+            self._neighbours()
             self.wire = Wire(["peer%d" % i for i in range(len(self.ports))],
                              [own_address(p) for p in self.ports], again=1)
             self.send, self.pause = self.wire.send, self.wire.pause
@@ -155,14 +156,26 @@ class Weir:
         return done.stdout
 
     def _wait_ready(self):
-        end = time.monotonic() + _START_SECONDS
+        """Until it forwards and nothing ails a port: links are found up a moment later."""
+        end, status = time.monotonic() + _START_SECONDS, None
         while self.process.poll() is None and time.monotonic() < end:
             try:
-                self.command("status")
-                return
+                status = json.loads(self.command("status", "--json"))
+                down = [p for p in status["problems"] if p["subject"].startswith("port ")]
+                if status["ready"] and not down:
+                    return
             except RuntimeError:
-                time.sleep(0.05)
-        raise RuntimeError("weir does not start\n" + self.log())
+                pass
+            time.sleep(0.05)
+        raise RuntimeError("weir does not start: %s\n%s" % (status, self.log()))
+
+    def _neighbours(self):
+        """The kernel behind Weir's TAPs routes with the same neighbours, as the recorded one."""
+        for port in self.ports:
+            for address, mac in port["neighbours"].items():
+                if any((":" in a) == (":" in address) for a in port["addresses"]):
+                    _run("ip neigh replace %s lladdr %s dev %s nud permanent"
+                         % (address, mac, port["name"]))
 
     # ---- the table -------------------------------------------------------------------------
 

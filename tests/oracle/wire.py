@@ -39,7 +39,10 @@ class Wire:
         """Injects one frame into a port (index); what came out, in order, as
         (port index, frame)."""
         self._into[port].send(frame)
-        self._barrier(port)
+        # The port that it went into first: when that has answered, what leaves by the others is
+        # on its way, and ahead of their answers.
+        for each in sorted(range(len(self._into)), key=lambda other: other != port):
+            self._barrier(each)
         return self.take()
 
     def pause(self, seconds):

@@ -106,6 +106,18 @@ fn start<A: Ip>(
     Ok(())
 }
 
+/// Counts an error about a packet of a service, as one that goes back to its client.
+#[cold]
+pub(crate) fn count_error<A: Ip>(state: &State, serve: &Serve<A>, len: u16) {
+    count(
+        state,
+        Direction::Reverse,
+        serve.service.index(),
+        serve.server,
+        len,
+    );
+}
+
 /// Counts a packet for its service and server.
 #[inline]
 fn count(state: &State, direction: Direction, service: usize, server: Option<u32>, len: u16) {

@@ -426,13 +426,21 @@ fn back<A: Ip>(
     let hop = A::family(view.tables).hop(subject.key.client);
     let From { service, server } = from;
     let direction = Direction::Reverse;
-    go(view, packet, hop, rewrite, |then| Serve {
+    let plan = go(view, packet, hop, rewrite, |then| Serve {
         service,
         server,
         direction,
         change,
         then,
-    })
+    });
+    match plan {
+        // A router looks at TTL and size before it translates: the flow never sees such a packet.
+        Plan::Serve(Serve {
+            then: Then::Answer(reason, answer),
+            ..
+        }) => Plan::Drop(reason, Some(answer)),
+        Plan::Serve(_) | Plan::Drop(..) | Plan::Punt(_) | Plan::Hold(..) => plan,
+    }
 }
 
 /// Sends a packet to its server.

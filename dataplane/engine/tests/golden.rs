@@ -324,16 +324,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ),
     (
         "edge-unserved",
-        "port without a service: wrong checksum",
-        "D41: checksums of L4 are not verified",
-    ),
-    (
-        "edge-unserved",
-        "UDP port without a service: wrong checksum",
-        "D41",
-    ),
-    (
-        "edge-unserved",
         "unknown protocol",
         "D15: dropped, not answered",
     ),

@@ -1,7 +1,7 @@
 //! The first stage: a frame's octets become a flow key, an answer to be given, or a verdict.
 
 use weir_wire::ParseError;
-use weir_wire::addr::MacAddr;
+use weir_wire::addr::{MacAddr, Protocol};
 use weir_wire::checksum::Sum;
 use weir_wire::parse::{self, Fragment, Frame, HEADERS_LEN_MAX, Parsed};
 
@@ -123,7 +123,7 @@ impl Entry<'_> {
         match class {
             Class::Verdict(verdict) => Work::Done(verdict),
             Class::Answer(_, Answer::Echo) | Class::Flow(_)
-                if !icmp_is_intact::<A, I>(frame, packet) =>
+                if !is_intact::<A, I>(frame, packet) =>
             {
                 Work::Done(Verdict::Drop(DropReason::Malformed))
             }
@@ -243,15 +243,20 @@ fn gather_icmp<A: Ip, I: Io>(frame: &mut I::Frame, packet: &Parsed<A>) {
     }
 }
 
-/// Whether an ICMP message's checksum is right. Such messages are acted upon, so a damaged one must
-/// not be believed.
+/// Whether the checksum of an unfragmented packet's ICMP message, segment or datagram is right.
+///
+/// What is acted upon or answered must not be damaged; what is forwarded is its receiver's to
+/// check (D4).
 #[cold]
-fn icmp_is_intact<A: Ip, I: Io>(frame: &I::Frame, packet: &Parsed<A>) -> bool {
+pub(super) fn is_intact<A: Ip, I: Io>(frame: &I::Frame, packet: &Parsed<A>) -> bool {
     const CHUNK: usize = 256;
+    if packet.udp_checksum_zero && A::LEN == 4 {
+        return true;
+    }
     let (l4, end) = (usize::from(packet.l4), usize::from(packet.end));
-    let mut sum = match A::LEN {
-        16 => Sum::pseudo(packet.src, packet.dst, A::ICMP, packet.end - packet.l4),
-        _ => Sum::new(),
+    let mut sum = match packet.protocol {
+        Protocol::ICMP => Sum::new(),
+        protocol => Sum::pseudo(packet.src, packet.dst, protocol, packet.end - packet.l4),
     };
     for at in (l4..end).step_by(CHUNK) {
         let mut chunk = [0; CHUNK];

@@ -2,11 +2,14 @@
 
 use core::net::IpAddr;
 
+use weir_wire::parse::Fragment;
+
+use super::entry::is_intact;
 use super::{FamilyKeys, Item, Task};
 use crate::answer::{Answer, Draft};
 use crate::classify::{Part, Subject};
-use crate::commit::{NoRoom, commit};
-use crate::decide::{self, Plan, Rewrite, Send, Then, View};
+use crate::commit::{NoRoom, commit, count_error};
+use crate::decide::{self, Plan, Rewrite, Send, Serve, Then, View};
 use crate::engine::State;
 use crate::family::Ip;
 use crate::flow::Direction;
@@ -51,7 +54,8 @@ impl<I: Io> Way<'_, I> {
         let (subject, at) = match &item.task {
             Task::Flow(subject, at) => (subject, *at),
             Task::Answer(reason, answer) => {
-                return self.answer(frame, item, Direction::Forward, *reason, *answer);
+                self.answer(frame, item, Direction::Forward, *reason, *answer);
+                return Verdict::Drop(*reason);
             }
         };
         let flows = A::flows(self.state);
@@ -70,7 +74,7 @@ impl<I: Io> Way<'_, I> {
             Plan::Serve(serve) => {
                 let len = item.packet.end - item.packet.l3;
                 match commit(self.state, self.tables, self.now, &serve, len) {
-                    Ok(()) => return self.then(frame, item, serve.direction, serve.then),
+                    Ok(()) => return self.then(frame, item, &serve),
                     Err(NoRoom) => self.without_state(item, subject),
                 }
             }
@@ -79,11 +83,12 @@ impl<I: Io> Way<'_, I> {
         match plan {
             Plan::Drop(reason, None) => Verdict::Drop(reason),
             Plan::Drop(reason, Some(answer)) => {
-                self.answer(frame, item, subject.direction, reason, answer)
+                self.answer(frame, item, subject.direction, reason, answer);
+                Verdict::Drop(reason)
             }
             Plan::Punt(class) => Verdict::Punt(class),
             Plan::Hold(port, neighbour) => self.hold(frame, item, port, neighbour),
-            Plan::Serve(serve) => self.then(frame, item, serve.direction, serve.then),
+            Plan::Serve(serve) => self.then(frame, item, &serve),
         }
     }
 
@@ -112,16 +117,16 @@ impl<I: Io> Way<'_, I> {
     }
 
     #[inline]
-    fn then<A: Ip>(
-        &mut self,
-        frame: &mut I::Frame,
-        item: &Item<A>,
-        direction: Direction,
-        then: Then<A>,
-    ) -> Verdict {
-        match then {
-            Then::Answer(reason, answer) => self.answer(frame, item, direction, reason, answer),
-            Then::Send(send) => match self.send(frame, item, direction, &send) {
+    fn then<A: Ip>(&mut self, frame: &mut I::Frame, item: &Item<A>, serve: &Serve<A>) -> Verdict {
+        match &serve.then {
+            Then::Answer(reason, answer) => {
+                let direction = serve.direction;
+                if let Some(len) = self.answer(frame, item, direction, *reason, *answer) {
+                    count_error(self.state, serve, len);
+                }
+                Verdict::Drop(*reason)
+            }
+            Then::Send(send) => match self.send(frame, item, serve.direction, send) {
                 Ok(()) => Verdict::Forward(send.to.port),
                 Err(reason) => Verdict::Drop(reason),
             },
@@ -191,7 +196,7 @@ impl<I: Io> Way<'_, I> {
         Verdict::Hold(Wait::Neighbour)
     }
 
-    /// Answers the sender of a frame that is dropped.
+    /// Answers the sender of a frame that is dropped; returns the answer's octets of IP.
     ///
     /// The answer takes the route to its receiver. If there is none, or its next hop is not
     /// resolved, it goes back to where the frame came from, which did just now reach the client;
@@ -204,8 +209,7 @@ impl<I: Io> Way<'_, I> {
         direction: Direction,
         reason: DropReason,
         answer: Answer,
-    ) -> Verdict {
-        let verdict = Verdict::Drop(reason);
+    ) -> Option<u16> {
         let Item {
             packet, arrival, ..
         } = item;
@@ -213,30 +217,39 @@ impl<I: Io> Way<'_, I> {
             Hop::Ready(hop) => (hop.port, hop.mac),
             Hop::Unresolved { .. } | Hop::NoRoute => (arrival.port, arrival.from),
         };
-        let Some(port) = self.tables.port(port_id) else {
-            return verdict;
-        };
+        let port = self.tables.port(port_id)?;
         let from = match direction {
-            Direction::Forward => Some(packet.dst),
+            Direction::Forward => packet.dst,
             // A server is told by the router it sees, which is this director's own address.
-            Direction::Reverse => port.addresses.iter().find_map(|(dip, _)| A::from_ip(*dip)),
+            Direction::Reverse => port
+                .addresses
+                .iter()
+                .find_map(|(dip, _)| A::from_ip(*dip))?,
         };
-        let Some(from) = from else { return verdict };
+        // A host does not see a damaged segment or datagram; a router, and IPVS for a service
+        // without servers, looks at IP and ports only.
+        let as_host = answer == Answer::Reset || reason == DropReason::Unserved;
+        let whole = packet.fragment == Fragment::Whole;
+        if as_host && whole && !is_intact::<A, I>(frame, packet) {
+            return None;
+        }
         if !self.state.may_answer(packet.src, self.now) {
-            return verdict;
+            return None;
         }
         let [id, ..] = split_id(self.state.take_id());
+        let exit = Exit { port, mac };
+        let link_len = exit.link_len();
         let draft = Draft {
             packet,
             from,
-            exit: Exit { port, mac },
+            exit,
             id,
         };
-        if let Some(new) = draft.write(self.io, frame, answer) {
-            self.state.counters.originated.add(1);
-            self.io.originate(port_id, new);
-        }
-        verdict
+        let new = draft.write(self.io, frame, answer)?;
+        let len = u16::try_from(I::len(&new) - link_len).ok();
+        self.state.counters.originated.add(1);
+        self.io.originate(port_id, new);
+        len
     }
 }
 
