@@ -3,7 +3,8 @@
 //! A bounded table: sets of eight, the oldest of which makes room. Only first fragments take a
 //! place in it, so later ones cannot fill it (D28). A packet is forgotten when all of it has come,
 //! or after [`FRAGMENT_LIFE`]; nothing has to be swept. Packets whose parts overlap are hostile,
-//! whoever sent them (teardrop; RFC 1858, RFC 5722): the rest of such a packet is refused.
+//! whoever sent them (teardrop; RFC 1858, RFC 5722): the rest of such a packet is refused. Of a part
+//! that comes twice only the repetition is.
 //!
 //! Later fragments that come before their first are not kept here; the caller may hold them and ask
 //! again. Tiny first fragments are refused by the parser.
@@ -97,7 +98,7 @@ struct Packet<A: Address> {
 enum State {
     Free,
     Open,
-    /// Parts overlapped; everything else of it is refused.
+    /// Parts overlapped, but for mere repetitions; everything else of it is refused.
     Hostile,
 }
 
@@ -164,7 +165,11 @@ impl<A: Address> FragmentTable<A> {
             .position(|packet| packet.is_live(now) && packet.key == *key)
         {
             Some(place) if now.since(set[place].since) < REUSE => {
-                set[place].state = State::Hostile;
+                if set[place].ports == ports {
+                    set[place].refuse(data);
+                } else {
+                    set[place].state = State::Hostile;
+                }
                 return Err(Overlap);
             }
             Some(place) => place,
@@ -199,9 +204,12 @@ impl<A: Address> FragmentTable<A> {
             .iter_mut()
             .find(|packet| packet.is_live(now) && packet.key == *key);
         let Some(packet) = known else { return Ok(None) };
-        if packet.state == State::Hostile || packet.runs.add(data).is_err() {
-            packet.state = State::Hostile;
+        if packet.state == State::Hostile {
             return Err(Overlap);
+        }
+        if let Err(overlap) = packet.runs.add(data) {
+            packet.refuse(data);
+            return Err(overlap);
         }
         if packet.runs.is_complete() {
             packet.state = State::Free;
@@ -226,6 +234,14 @@ impl<A: Address> FragmentTable<A> {
 impl<A: Address> Packet<A> {
     fn is_live(&self, now: Tick) -> bool {
         self.state != State::Free && now.since(self.since) < LIFE
+    }
+
+    /// Condemns the packet for a fragment that does not fit in, unless it brings nothing new: links
+    /// do repeat frames, and the server gets only the first of both (RFC 8200 section 4.5).
+    fn refuse(&mut self, data: FragmentData) {
+        if !self.runs.cover(data) {
+            self.state = State::Hostile;
+        }
     }
 }
 
@@ -292,6 +308,14 @@ impl Runs {
             (false, false) => self.lost = true,
         }
         Ok(())
+    }
+
+    /// Whether all of a fragment has come before.
+    fn cover(&self, data: FragmentData) -> bool {
+        let end = data.offset.saturating_add(data.len);
+        let runs = &self.runs[..usize::from(self.len)];
+        let same_end = !data.last || self.total == Some(end);
+        same_end && runs.iter().any(|run| run.0 <= data.offset && end <= run.1)
     }
 
     fn is_complete(&self) -> bool {

@@ -108,13 +108,9 @@ fn d28_a_flood_of_first_fragments_takes_the_oldest_places() {
 #[test]
 fn d29_overlapping_fragments_condemn_their_packet() {
     let overlapping = [
-        data(792, 800),  // teardrop: begins inside the first
-        data(8, 800),    // rewrites the TCP flags (RFC 1858)
-        data(0, 8),      // repeats the beginning
+        data(792, 1600), // teardrop: begins inside the first
         data(1592, 800), // begins inside a later one
-        data(1592, 8),
-        data(800, 800), // the same again
-        last(1000, 16), // ends before what has come
+        last(1000, 16),  // ends before what has come
         last(800, 16),
     ];
     for bad in overlapping {
@@ -131,6 +127,26 @@ fn d29_overlapping_fragments_condemn_their_packet() {
 }
 
 #[test]
+fn d29_a_fragment_that_brings_nothing_new_is_refused_and_condemns_nothing() {
+    let repeated = [
+        data(800, 800), // a link repeated a frame
+        data(8, 800),   // would rewrite the TCP flags (RFC 1858)
+        data(0, 8),
+        data(1592, 8),
+    ];
+    for again in repeated {
+        let mut table = table(64);
+        table.insert(&key(1), PORTS, data(0, 800), at(0)).unwrap();
+        table.lookup(&key(1), data(800, 800), at(0)).unwrap();
+        assert_eq!(table.lookup(&key(1), again, at(0)), Err(Overlap));
+        let first = table.insert(&key(1), PORTS, data(0, 800), at(0));
+        assert_eq!(first, Err(Overlap));
+        let rest = table.lookup(&key(1), last(1600, 800), at(0));
+        assert_eq!(rest, Ok(Some(PORTS)), "{again:?}");
+    }
+}
+
+#[test]
 fn d29_nothing_may_follow_the_end() {
     let mut table = table(64);
     table.insert(&key(1), PORTS, data(0, 800), at(0)).unwrap();
@@ -139,7 +155,7 @@ fn d29_nothing_may_follow_the_end() {
 }
 
 #[test]
-fn d29_a_first_fragment_sent_twice_is_refused_and_after_a_second_begins_anew() {
+fn d29_a_second_first_fragment_condemns_and_after_a_second_begins_anew() {
     let mut table = table(64);
     let other = FragmentPorts {
         dport: L4Port(54),
