@@ -1,6 +1,6 @@
 """The real `weir run` with the network of a scenario: frames in, frames out.
 
-Each port is one end of a veth pair, driven by DPDK's `net_af_packet`; the
+Each port is one end of a veth pair, driven by DPDK's `net_pcap`; the
 driver holds the other end. The same interface as kernel.py. Must run inside
 `sandbox.enter()`, whose network namespace also carries Weir's TAPs.
 """
@@ -16,6 +16,8 @@ from scenario import own_address
 from wire import Wire
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# Not net_af_packet: it asks the kernel to put IPv4 fragments together before Weir sees them.
+_DEVICE = "net_pcap%d,rx_iface_in=%s,tx_iface=%s"
 _START_SECONDS, _STOP_SECONDS, _COMMAND_SECONDS = 60, 10, 30
 # Forwarding as on a director; the kernel routes what is no load balancing.
 _SYSCTL = {
@@ -47,7 +49,7 @@ def configuration(scenario, services, socket, devices):
     ports = []
     for i, port in enumerate(scenario["network"]["ports"]):
         ports.append({
-            "name": port["name"], "device": "net_af_packet%d,iface=%s" % (i, devices[i]),
+            "name": port["name"], "device": _DEVICE % (i, devices[i], devices[i]),
             "mac": port["mac"], "mtu": port["mtu"], "addresses": port["addresses"],
             "gateway": port.get("gateway", []),
             "neighbours": [{"address": a, "mac": m} for a, m in port["neighbours"].items()]})

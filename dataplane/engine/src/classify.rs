@@ -232,10 +232,9 @@ impl<A: Ip> Class<A> {
         if matches!(packet.protocol, Protocol::TCP | Protocol::UDP)
             && packet.fragment == Fragment::Whole
         {
-            return match family.nat_source(packet.src, packet.protocol, packet.sport) {
-                Some(_) => Self::own(packet, Direction::Reverse),
-                None => punt(PuntClass::Routed),
-            };
+            // Even from an address that is no NAT server's now: flows outlive their server (D54),
+            // and its answers must not reach clients from an address they do not know.
+            return Self::own(packet, Direction::Reverse);
         }
         Self::from_server(tables, packet, head)
     }

@@ -8,7 +8,7 @@ use crate::flow::tcp::Timeouts;
 use crate::flow::{Direction, NewFlow, Observed};
 use crate::id::ServerId;
 use crate::service::Cursor;
-use crate::tables::Tables;
+use crate::tables::{Mode, Tables};
 use crate::time::Time;
 
 /// The flow could not be entered: the table is full, or the server would see two clients' flows
@@ -106,9 +106,16 @@ fn start<A: Ip>(
     Ok(())
 }
 
-/// Counts an error about a packet of a service, as one that goes back to its client.
+/// Counts an error about a packet of a service, as one that goes back to its client. As in IPVS, not
+/// under NAT, where a packet from the VIP is nothing that a server sent.
 #[cold]
-pub(crate) fn count_error<A: Ip>(state: &State, serve: &Serve<A>, len: u16) {
+pub(crate) fn count_error<A: Ip>(state: &State, tables: &Tables, serve: &Serve<A>, len: u16) {
+    let server = serve
+        .server
+        .and_then(|slot| tables.servers.get(slot as usize)?.as_ref());
+    if server.is_none_or(|server| server.mode == Mode::Nat) {
+        return;
+    }
     count(
         state,
         Direction::Reverse,

@@ -3,10 +3,11 @@
 mod frames;
 
 use frames::{Tcp, client, fix_ip, udp};
+use weir_engine::id::PortId;
 use weir_engine::tables::Mode;
 use weir_engine::testing::TestFrame;
 use weir_engine::testing::world::{ServiceSpec, Spec, World};
-use weir_engine::verdict::{DropReason, Verdict};
+use weir_engine::verdict::{DropReason, PuntClass, Verdict};
 
 const VIP: &str = "10.9.9.9";
 /// Where these frames have their TTL.
@@ -67,7 +68,7 @@ fn d41_a_datagram_without_a_checksum_is_answered() {
 }
 
 #[test]
-fn d24_an_error_about_a_flow_counts_as_a_packet_to_its_client() {
+fn d24_an_error_about_a_flow_counts_as_a_packet_to_its_client_except_under_nat() {
     let mut world = world(Mode::Dr);
     send(&mut world, 0, &Tcp::syn(client(1)).frame());
     let expired = with_ttl_1(Tcp::ack(client(1)).frame());
@@ -84,6 +85,13 @@ fn d24_an_error_about_a_flow_counts_as_a_packet_to_its_client() {
         );
     }
     assert_eq!(world.counters().servers[1].incoming.packets.value(), 2);
+
+    let mut world = self::world(Mode::Nat);
+    send(&mut world, 0, &Tcp::syn(client(1)).frame());
+    assert_eq!(send(&mut world, 0, &expired), (verdict, 1));
+    let counters = &world.counters().servers[1];
+    let counted = [&counters.incoming, &counters.outgoing].map(|c| c.packets.value());
+    assert_eq!(counted, [2, 0]);
 }
 
 #[test]
@@ -95,4 +103,22 @@ fn d24_a_reply_whose_ttl_ends_here_is_answered_and_not_counted() {
     assert_eq!(send(&mut world, 1, &expired), (verdict, 1));
     assert_eq!(world.counters().servers[1].outgoing.packets.value(), 0);
     assert_eq!(world.counters().services[0].outgoing.packets.value(), 0);
+}
+
+#[test]
+fn d54_a_removed_nat_server_still_answers_from_the_vip() {
+    let spec = Spec::standard().with(ServiceSpec::tcp(VIP, 80, Mode::Nat, &[11, 12]));
+    let mut world = World::new(&spec);
+    send(&mut world, 0, &Tcp::syn(client(1)).frame());
+    let mut without = spec.clone();
+    without.services[0].servers.truncate(1);
+    world.tables = without.tables(2);
+    let sent = world.send(1, TestFrame::new(&Tcp::ack(client(1)).reply(12)));
+    assert_eq!(sent.verdict, Verdict::Forward(PortId(0)));
+    assert_eq!(sent.out[0].1[26..30], [10, 9, 9, 9]);
+    let stranger = Tcp::ack(client(2)).reply(12);
+    assert_eq!(
+        send(&mut world, 1, &stranger).0,
+        Verdict::Punt(PuntClass::Routed)
+    );
 }

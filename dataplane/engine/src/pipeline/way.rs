@@ -122,7 +122,7 @@ impl<I: Io> Way<'_, I> {
             Then::Answer(reason, answer) => {
                 let direction = serve.direction;
                 if let Some(len) = self.answer(frame, item, direction, *reason, *answer) {
-                    count_error(self.state, serve, len);
+                    count_error(self.state, self.tables, serve, len);
                 }
                 Verdict::Drop(*reason)
             }
