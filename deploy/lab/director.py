@@ -170,6 +170,11 @@ class Director:
         """Everything that Weir logged."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def taken_out(self):
+        """What health has taken out so far, and why: the log's lines, without their time."""
+        return [line.partition(" server down ")[2] for line in self.said().splitlines()
+                if " server down " in line]
+
     def last_words(self):
         """The last line of Weir's log."""
         return (self.said().strip().splitlines() or ["nothing logged"])[-1]
@@ -205,6 +210,11 @@ class Director:
         if not values:
             raise LabError(f"/metrics has no {name}{labels or ''}")
         return sum(values)
+
+    def drops(self):
+        """Frames dropped so far, by reason; reasons without any are left out."""
+        return {have["reason"]: int(value)
+                for have, value in self.metrics().get("weir_drops_total", []) if value}
 
     def wait_server(self, service, server, up, seconds):
         """Waits until health has taken a server out or in; returns how long that took."""
