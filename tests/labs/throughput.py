@@ -15,7 +15,11 @@ from layout import MODES
 SECONDS = 2
 # Mbit/s at least. The TUN servers decapsulate in a script, which limits what goes through it.
 MBPS_MIN = {"dr": 100, "nat": 100, "tunnel": 20}
-UDP_MBPS, UDP_LOSS_MAX = 10, 1.0  # offered rate; per cent lost at most
+UDP_MBPS = 10  # offered rate
+FORWARDED_MIN = 0.99  # part of the datagrams sent that Weir forwards
+# Per cent lost on the whole way, at most. Wide, for iperf3's own socket holds a tenth of a second,
+# and drops what comes while a busy machine lets it wait.
+UDP_LOSS_MAX = 50.0
 
 
 @contextmanager
@@ -60,9 +64,15 @@ def check_streams(report, it, mode, family):
         report.check(rate >= MBPS_MIN[mode], f"{name}: TCP {direction} {rate:.0f} Mbit/s",
                      told.get("error", f"at least {MBPS_MIN[mode]} expected"))
     told = iperf(it, mode, family, "-u", "-b", f"{UDP_MBPS}M", "-l", "1200")
-    lost = told.get("end", {}).get("sum", {}).get("lost_percent", 100.0)
-    report.check(lost <= UDP_LOSS_MAX, f"{name}: UDP {UDP_MBPS} Mbit/s, {lost:.2f} % lost",
-                 told.get("error", f"at most {UDP_LOSS_MAX} % expected"))
+    end = told.get("end", {}).get("sum", {})
+    sent, lost = end.get("packets", 0), end.get("lost_percent", 100.0)
+    forwarded = it.director.metric("weir_service_packets_total", service=f"{name}-udp",
+                                   direction="in")
+    report.check(0 < sent * FORWARDED_MIN <= forwarded,
+                 f"{name}: UDP {UDP_MBPS} Mbit/s, {sent} datagrams forwarded",
+                 told.get("error", f"only {forwarded:.0f}; dropped: {it.director.drops()}"))
+    report.check(lost <= UDP_LOSS_MAX, f"{name}: and {100 - lost:.1f} % received",
+                 told.get("error", f"at least {100 - UDP_LOSS_MAX} % expected"))
 
 
 def all_streams(report):
