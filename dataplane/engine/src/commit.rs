@@ -6,7 +6,7 @@ use crate::engine::{State, uncount};
 use crate::family::Ip;
 use crate::flow::tcp::Timeouts;
 use crate::flow::{Direction, NewFlow, Observed};
-use crate::id::ServerId;
+use crate::id::{ServerId, ServiceId};
 use crate::service::Cursor;
 use crate::tables::{Mode, Tables};
 use crate::time::Time;
@@ -64,7 +64,7 @@ pub(crate) fn commit<A: Ip>(
     count(
         state,
         serve.direction,
-        serve.service.index(),
+        Some(serve.service.index()),
         serve.server,
         len,
     );
@@ -119,7 +119,7 @@ pub(crate) fn count_error<A: Ip>(state: &State, tables: &Tables, serve: &Serve<A
     count(
         state,
         Direction::Reverse,
-        serve.service.index(),
+        Some(serve.service.index()),
         serve.server,
         len,
     );
@@ -127,9 +127,15 @@ pub(crate) fn count_error<A: Ip>(state: &State, tables: &Tables, serve: &Serve<A
 
 /// Counts a packet for its service and server.
 #[inline]
-fn count(state: &State, direction: Direction, service: usize, server: Option<u32>, len: u16) {
+pub(crate) fn count(
+    state: &State,
+    direction: Direction,
+    service: Option<usize>,
+    server: Option<u32>,
+    len: u16,
+) {
     let len = usize::from(len);
-    if let Some(counters) = state.counters.services.get(service) {
+    if let Some(counters) = service.and_then(|slot| state.counters.services.get(slot)) {
         match direction {
             Direction::Forward => counters.incoming.count(len),
             Direction::Reverse => counters.outgoing.count(len),
@@ -141,6 +147,15 @@ fn count(state: &State, direction: Direction, service: usize, server: Option<u32
             Direction::Forward => counters.incoming.count(len),
             Direction::Reverse => counters.outgoing.count(len),
         }
+    }
+}
+
+/// Counts packets from clients for their service.
+#[inline]
+pub(crate) fn count_service(state: &State, service: ServiceId, packets: u64, octets: u64) {
+    if let Some(counters) = state.counters.services.get(service.index()) {
+        counters.incoming.packets.add(packets);
+        counters.incoming.bytes.add(octets);
     }
 }
 
@@ -162,7 +177,7 @@ impl State {
 
     /// A flow's state changed.
     #[cold]
-    fn move_flow(&self, server: ServerId, before: bool, after: bool) {
+    pub(crate) fn move_flow(&self, server: ServerId, before: bool, after: bool) {
         self.publish_flows();
         if before == after {
             return;

@@ -6,6 +6,7 @@
 //! are cut into segments.
 
 mod entry;
+mod straight;
 mod way;
 
 use core::marker::PhantomData;
@@ -14,10 +15,11 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use weir_wire::parse::Parsed;
 
 use self::entry::Entry;
+use self::straight::{Recogniser, Run, Straight};
 use self::way::Way;
 use crate::answer::Answer;
 use crate::classify::{Arrival, Subject};
-use crate::engine::Engine;
+use crate::engine::{Engine, State};
 use crate::family::Ip;
 use crate::flow::{FlowHash, FlowTable, Hint};
 use crate::id::DeviceId;
@@ -46,6 +48,8 @@ pub enum Ingress {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     Done(Verdict),
+    /// On the straight line, in this place of the stage's keys.
+    Straight(usize),
     V4(Item<Ipv4Addr>),
     V6(Item<Ipv6Addr>),
 }
@@ -67,11 +71,12 @@ enum Task<A: Ip> {
     Answer(DropReason, Answer),
 }
 
-/// Flow keys of one family, densely.
+/// Flow keys of one family, densely. There is room for a second key of each frame: one that leaves
+/// the straight line is parsed again.
 #[derive(Debug)]
 pub(crate) struct FamilyKeys<A> {
-    hashes: [FlowHash; BURST_MAX],
-    hints: [Hint; BURST_MAX],
+    hashes: [FlowHash; 2 * BURST_MAX],
+    hints: [Hint; 2 * BURST_MAX],
     count: usize,
     family: PhantomData<A>,
 }
@@ -87,6 +92,8 @@ pub(crate) struct Keys {
 #[derive(Debug)]
 pub(crate) struct Stage {
     work: [Work; BURST_MAX],
+    /// By place in the IPv4 keys.
+    straight: [Straight; BURST_MAX],
     keys: Keys,
 }
 
@@ -100,8 +107,8 @@ pub(crate) struct Memo {
 impl<A> Default for FamilyKeys<A> {
     fn default() -> Self {
         Self {
-            hashes: [FlowHash::default(); BURST_MAX],
-            hints: [Hint::Absent; BURST_MAX],
+            hashes: [FlowHash::default(); 2 * BURST_MAX],
+            hints: [Hint::Absent; 2 * BURST_MAX],
             count: 0,
             family: PhantomData,
         }
@@ -113,6 +120,7 @@ impl Default for Stage {
         let none = Work::Done(Verdict::Drop(DropReason::Truncated));
         Self {
             work: [none; BURST_MAX],
+            straight: [Straight::NONE; BURST_MAX],
             keys: Keys::default(),
         }
     }
@@ -139,10 +147,15 @@ impl Engine {
             "the worker receives bursts of BURST_MAX"
         );
         let Self { state, stage } = self;
-        let Stage { work, keys } = &mut **stage;
+        let Stage {
+            work,
+            straight,
+            keys,
+        } = &mut **stage;
         outcome.begin(frames.len());
         (keys.v4.count, keys.v6.count) = (0, 0);
 
+        let mut recogniser = Recogniser::new(tables, state.worker, ingress);
         let memo = Memo::default();
         let mut entry = Entry {
             state,
@@ -157,7 +170,12 @@ impl Engine {
             if let Some(ahead) = frames.get(at + PREFETCH_AHEAD) {
                 prefetch_head::<I>(ahead);
             }
-            work[at] = entry.parse::<I>(&mut frames[at]);
+            let frame = &mut frames[at];
+            let known = recogniser.as_mut();
+            match known.and_then(|r| r.recognise(I::head(frame), I::len(frame))) {
+                Some(packet) => work[at] = entry.straight(packet, straight),
+                None => work[at] = entry.parse::<I>(frame),
+            }
         }
 
         state.v4.prefetch_buckets(keys.v4.hashes());
@@ -165,24 +183,70 @@ impl Engine {
         keys.v4.find_hints(&state.v4);
         keys.v6.find_hints(&state.v6);
 
-        let mut way = Way {
-            state,
-            io,
-            tables,
-            now,
-            outcome,
-            at: 0,
-        };
+        let mut run = Run::default();
         for (at, (frame, work)) in frames.iter_mut().zip(work.iter()).enumerate() {
-            way.at = at;
+            let again;
+            let work = match work {
+                Work::Straight(place) => {
+                    let world = (&mut *state, tables, now);
+                    let packet = (&keys.v4, *place);
+                    let known = &straight[*place];
+                    if let Some(verdict) =
+                        straight::settle::<I>(world, frame, known, packet, &mut run)
+                    {
+                        outcome.set(at, verdict);
+                        continue;
+                    }
+                    again = leave_straight_line::<I>(
+                        (&mut *state, tables, now),
+                        (ingress, frame),
+                        keys,
+                        outcome,
+                    );
+                    &again
+                }
+                Work::Done(_) | Work::V4(_) | Work::V6(_) => work,
+            };
+            let mut way = Way {
+                state,
+                io,
+                tables,
+                now,
+                outcome,
+                at,
+            };
             let verdict = match work {
                 Work::Done(verdict) => *verdict,
                 Work::V4(item) => way.settle(frame, item, &keys.v4),
                 Work::V6(item) => way.settle(frame, item, &keys.v6),
+                // A packet leaves the straight line for good.
+                Work::Straight(_) => Verdict::Drop(DropReason::Malformed),
             };
             way.conclude(verdict);
         }
+        run.flush(state);
     }
+}
+
+/// Parses a frame that was taken for an established flow's and is not.
+#[cold]
+fn leave_straight_line<I: Io>(
+    (state, tables, now): (&mut State, &Tables, Time),
+    (ingress, frame): (Ingress, &mut I::Frame),
+    keys: &mut Keys,
+    outcome: &mut Outcome,
+) -> Work {
+    let memo = Memo::default();
+    let mut entry = Entry {
+        state,
+        tables,
+        now,
+        ingress,
+        keys,
+        memo,
+        outcome,
+    };
+    entry.parse::<I>(frame)
 }
 
 /// How many frames ahead of the parser their first octets are asked for.
@@ -205,6 +269,8 @@ impl<A: Ip> FamilyKeys<A> {
     fn push(&mut self, hash: FlowHash) -> usize {
         let at = self.count;
         self.hashes[at] = hash;
+        // Until the hints are found, or for good if that has been done already.
+        self.hints[at] = Hint::Absent;
         self.count += 1;
         at
     }
