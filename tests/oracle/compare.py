@@ -30,16 +30,16 @@ class Report:
         self.verbose = verbose
         self.used = {}
 
-    def step(self, name, what, fits, difference, lines):
-        """One compared step; `lines` tells both sides."""
+    def step(self, name, what, fits, listed, lines):
+        """One compared step and its differences; `lines` tells both sides."""
         if fits:
             self.passed += 1
-            if difference:
+            for difference in listed:
                 self.used.setdefault(difference.name, []).append("%s: %s" % (name, what))
         else:
             self.failed += 1
         if not fits or self.verbose:
-            note = " [%s]" % difference.name if difference else ""
+            note = " [%s]" % ", ".join(d.name for d in listed) if listed else ""
             print("%s %s: %s%s" % ("ok  " if fits else "FAIL", name, what, note))
             if not fits:
                 print("\n".join("    " + line for line in lines), flush=True)
@@ -81,7 +81,7 @@ def _frames(report, name, step, sent, got):
         + record.told("weir", _hexed(got))
     if fits and difference and fields.same(sent, got, ipvs):
         fits, lines = False, ["no longer differs from IPVS: take it out of differences.py"]
-    report.step(name, note, fits, difference, lines)
+    report.step(name, note, fits, [difference] if difference else [], lines)
 
 
 def _hexed(pairs):
@@ -97,29 +97,27 @@ def _spread(report, w, golden, step):
         out = w.send(0, S.spread_frame(golden, svc, n))
         got.append(by_mac.get(out[0][1][:6]) if out and out[0][0] == 1 else None)
     report.step(golden["name"], "%(count)d new clients of %(service)s" % spread,
-                got == step["servers"], None,
+                got == step["servers"], [],
                 ["ipvs %s" % record.last_words(step["servers"]),
                  "weir %s" % record.last_words(got)])
 
 
 def _table(report, w, name, i, step):
     what = "%s after step %d" % (step["show"], i)
-    difference = differences.of_table(name, step["show"])
-    wanted = sorted(step["result"], key=str)
-    if difference:
-        wanted = sorted(difference.expect_rows(wanted), key=str)
+    listed = differences.of_table(name, step["show"])
+    wanted = sorted(differences.table(name, step["show"], step["result"]), key=str)
     got = sorted(getattr(w, step["show"])(), key=str)
     lines = ["ipvs %s" % r for r in wanted if r not in got] \
         + ["weir %s" % r for r in got if r not in wanted]
-    report.step(name, what, got == wanted, difference, lines)
+    report.step(name, what, got == wanted, listed, lines)
 
 
 def _whole(report, name, ours, theirs):
     difference = differences.compared_whole(name)
-    wanted, got = whole.packets(theirs), whole.packets(ours)
+    wanted, got = differences.of_whole(name, whole.packets(theirs)), whole.packets(ours)
     lines = ["ipvs %s %s" % (p[0], p[2].hex()) for p in wanted if p not in got] \
         + ["weir %s %s" % (p[0], p[2].hex()) for p in got if p not in wanted]
-    report.step(name, "%d packets made whole" % len(wanted), got == wanted, difference, lines)
+    report.step(name, "%d packets made whole" % len(wanted), got == wanted, [difference], lines)
 
 
 def main():

@@ -149,13 +149,17 @@ class Weir:
         return path
 
     def command(self, *words):
-        """Output of one `weir` command; an exit status other than 0 is an error."""
-        done = subprocess.run([self._program, "--socket", self.dir + "/socket", *words],
-                              capture_output=True, text=True, timeout=_COMMAND_SECONDS)
-        if done.returncode:
-            raise RuntimeError("weir %s: exit %d: %s%s" % (" ".join(words), done.returncode,
-                                                           done.stdout, done.stderr))
-        return done.stdout
+        """Output of one `weir` command; an exit status other than 0 is an error. Where cores are
+        shared a worker may miss the deadline of one request, so that is asked again, for a while."""
+        end = time.monotonic() + _COMMAND_SECONDS
+        while True:
+            done = subprocess.run([self._program, "--socket", self.dir + "/socket", *words],
+                                  capture_output=True, text=True, timeout=_COMMAND_SECONDS)
+            if done.returncode == 0:
+                return done.stdout
+            if "does not answer" not in done.stderr or time.monotonic() > end:
+                raise RuntimeError("weir %s: exit %d: %s%s" % (" ".join(words), done.returncode,
+                                                               done.stdout, done.stderr))
 
     def _wait_ready(self):
         """Until it forwards and nothing ails a port: links are found up a moment later."""
