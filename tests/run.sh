@@ -127,7 +127,7 @@ bounded() { # NAME COMMAND...
 interrupted() {
     trap '' INT TERM
     [ -n "$child" ] && kill "$child" 2>/dev/null && wait "$child"
-    echo "interrupted"
+    echo "interrupted" >&3 # a stage's own output goes to its log
     exit 130
 }
 
@@ -156,6 +156,7 @@ if [ "${1:-}" = --inner ]; then
     exit
 fi
 
+exec 3>&1
 trap interrupted INT TERM
 for stage in ${*:-$stages}; do
     case " $stages " in

@@ -19,8 +19,8 @@ class Requests:
         self.log = it.fabric.directory / f"load-{name}"
         with self.log.open("wb") as out:
             self.process = it.fabric["client"].start(
-                "curl", "-sN", "--rate", f"{RATE}/s", "--connect-timeout", "1", "-m", "3", "-H", "Connection: close",
-                "-o", "/dev/null", "-w", "%{stderr}%{http_code} %header{served-by}\n",
+                "curl", "-sN", "--rate", f"{RATE}/s", "--connect-timeout", "1", "-m", "3",
+                "-H", "Connection: close", "-o", "/dev/null", "-w", "%{stderr}%{http_code} %header{served-by}\n",
                 f"http://{host}/?[1-1000000]", stderr=out)
         wait_until(lambda: self.count() > 0, 5, f"first answer from {vip}")
 
