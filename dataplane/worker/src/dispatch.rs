@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use weir_dpdk::Mbuf;
+use weir_dpdk::{Burst, Mbuf};
 use weir_engine::Ingress;
 use weir_engine::id::{DeviceId, PortId, WorkerId};
 use weir_engine::note::Note;
@@ -33,6 +33,16 @@ impl Worker {
         match device.and_then(|device| self.io.egress.get_mut(device.index())) {
             Some(egress) => egress.push(frame, &self.stats.counters),
             None => self.count_drop(DropReason::NoRoute),
+        }
+    }
+
+    /// Sends all frames of a burst out of one port, if they are many enough to leave by themselves;
+    /// else they stay.
+    #[inline]
+    pub(crate) fn send_burst(&mut self, port: PortId, burst: &mut Burst) {
+        let device = self.tables.ports.get(port.index()).map(|port| port.device);
+        if let Some(egress) = device.and_then(|device| self.io.egress.get_mut(device.index())) {
+            egress.pass(burst, &self.stats.counters);
         }
     }
 

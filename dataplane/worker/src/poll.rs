@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use weir_dpdk::{Burst, Mempool, Tsc};
-use weir_engine::id::WorkerId;
+use weir_engine::id::{PortId, WorkerId};
+use weir_engine::limits::{FLOWS_SWEPT_PER_IDLE_LOOP, FLOWS_SWEPT_PER_LOOP};
 use weir_engine::tables::Tables;
 use weir_engine::time::Time;
 use weir_engine::verdict::Verdict;
@@ -16,9 +17,6 @@ use crate::io::DpdkIo;
 use crate::mesh::WorkerParts;
 use crate::punt::{PuntLimits, PuntPolicer};
 use crate::stats::WorkerStats;
-
-/// Flow slots looked at for expiry per turn.
-const EXPIRE_PER_TURN: usize = 64;
 
 /// What a worker is made of, besides queues and rings.
 #[derive(Debug)]
@@ -108,7 +106,12 @@ impl Worker {
             egress.flush(&self.stats.counters);
             moved += egress.relay();
         }
-        self.engine.expire(now, EXPIRE_PER_TURN);
+        let swept = if moved > 0 {
+            FLOWS_SWEPT_PER_LOOP
+        } else {
+            FLOWS_SWEPT_PER_IDLE_LOOP
+        };
+        self.engine.expire(now, swept);
         self.account(now, moved);
         moved
     }
@@ -150,6 +153,9 @@ impl Worker {
             frames,
             &mut self.outcome,
         );
+        if let Some(port) = common_port(self.outcome.verdicts()) {
+            self.send_burst(port, &mut burst);
+        }
         for (index, frame) in burst.drain().enumerate() {
             match self.outcome.verdicts()[index] {
                 Verdict::Forward(port) => self.send(port, frame),
@@ -181,4 +187,14 @@ impl Worker {
             .elapsed
             .set(end.as_nanos().saturating_sub(self.started.as_nanos()));
     }
+}
+
+/// The port that all frames of a burst leave by, if they do.
+#[inline]
+fn common_port(verdicts: &[Verdict]) -> Option<PortId> {
+    let Verdict::Forward(port) = *verdicts.first()? else {
+        return None;
+    };
+    let same = |verdict: &Verdict| *verdict == Verdict::Forward(port);
+    verdicts.iter().all(same).then_some(port)
 }
