@@ -9,17 +9,28 @@ pub(crate) const SOCKET: &str = "/run/weir/weir.sock";
 /// The configuration that is run unless told otherwise.
 pub(crate) const CONFIG: &str = "/etc/weir/weir.yaml";
 
+const LONG_ABOUT: &str = "\
+Weir is a layer-4 load balancer on DPDK: direct routing, NAT and tunnel, IPv4 and IPv6, configured
+in YAML.
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 daemon unreachable.";
+
+const AFTER_HELP: &str = "\
+Start with:
+  weir check weir.yaml       is the file good? never touches devices
+  weir run -c weir.yaml      the daemon, in the foreground
+  weir status                is it forwarding? worst first
+  weir explain tcp 198.51.100.7:40000 192.0.2.10:80
+                             why does this packet go where it goes?";
+
 /// Weir, a layer-4 load balancer on DPDK.
 #[derive(Debug, Parser)]
 #[command(
     name = "weir",
     version,
     about = "Weir, a layer-4 load balancer on DPDK",
-    long_about = "Weir is a layer-4 load balancer on DPDK: direct routing, NAT and tunnel, IPv4 and \
-IPv6, configured in YAML.\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 daemon unreachable.",
-    after_help = "Start with:\n  weir check weir.yaml       is the file good? never touches devices\n  \
-weir run -c weir.yaml      the daemon, in the foreground\n  weir status                is it forwarding? worst first\n  \
-weir explain tcp 198.51.100.7:40000 192.0.2.10:80\n                             why does this packet go where it goes?"
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP
 )]
 pub(crate) struct Cli {
     /// Unix socket of the daemon

@@ -19,7 +19,8 @@ const ANSWER_LEN_MAX: usize = 64 << 20;
 pub(crate) enum ClientError {
     /// Exit code 3.
     #[error(
-        "cannot reach the daemon at {socket}: {cause}\n  fix: is `weir run` up? another place: --socket PATH or WEIR_SOCKET"
+        "cannot reach the daemon at {socket}: {cause}\n  \
+         fix: is `weir run` up? another place: --socket PATH or WEIR_SOCKET"
     )]
     Unreachable {
         socket: String,

@@ -3,7 +3,7 @@
 use crate::table::{Align, Table};
 use crate::views::{
     Drops, Explanation, Flows, HealthList, InOut, Neighbours, Ports, Routes, Server, Servers,
-    Services, Status, Workers,
+    Service, Services, Status, Workers,
 };
 
 use Align::{Left, Right};
@@ -81,61 +81,48 @@ pub(crate) fn services(view: &Services) -> String {
         ("BYTES in/out", Right),
     ]);
     for service in &view.services {
-        let usable = service
-            .servers
-            .iter()
-            .filter(|server| server.usable)
-            .count();
-        table.row([
-            service.name.clone(),
-            format!(
-                "{} {}",
-                endpoint(&service.address, &service.port),
-                service.protocol
-            ),
-            service.mode.clone(),
-            service.scheduler.clone(),
-            format!("{usable}/{} usable", service.servers.len()),
-            String::new(),
-            short(
-                service
-                    .servers
-                    .iter()
-                    .map(|server| server.active_connections)
-                    .sum(),
-            ),
-            short(
-                service
-                    .servers
-                    .iter()
-                    .map(|server| server.inactive_connections)
-                    .sum(),
-            ),
-            short(service.connections),
-            both(service.packets),
-            both(service.bytes),
-        ]);
+        table.row(service_row(service));
         for server in &service.servers {
-            table.row([
-                format!("  {}", server.name),
-                server_endpoint(server),
-                if server.mode == service.mode {
-                    String::new()
-                } else {
-                    server.mode.clone()
-                },
-                String::new(),
-                condition(server),
-                server.weight.to_string(),
-                short(server.active_connections),
-                short(server.inactive_connections),
-                short(server.connections),
-                both(server.packets),
-                both(server.bytes),
-            ]);
+            table.row(server_row(service, server));
         }
     }
     table.to_string()
+}
+
+fn service_row(service: &Service) -> [String; 11] {
+    let all = service.servers.as_slice();
+    let usable = all.iter().filter(|server| server.usable).count();
+    let address = endpoint(&service.address, &service.port);
+    [
+        service.name.clone(),
+        format!("{address} {}", service.protocol),
+        service.mode.clone(),
+        service.scheduler.clone(),
+        format!("{usable}/{} usable", all.len()),
+        String::new(),
+        short(all.iter().map(|server| server.active_connections).sum()),
+        short(all.iter().map(|server| server.inactive_connections).sum()),
+        short(service.connections),
+        both(service.packets),
+        both(service.bytes),
+    ]
+}
+
+fn server_row(service: &Service, server: &Server) -> [String; 11] {
+    let mode = (server.mode != service.mode).then(|| server.mode.clone());
+    [
+        format!("  {}", server.name),
+        server_endpoint(server),
+        mode.unwrap_or_default(),
+        String::new(),
+        condition(server),
+        server.weight.to_string(),
+        short(server.active_connections),
+        short(server.inactive_connections),
+        short(server.connections),
+        both(server.packets),
+        both(server.bytes),
+    ]
 }
 
 fn server_endpoint(server: &Server) -> String {
@@ -380,7 +367,9 @@ pub(crate) fn status(view: &Status) -> String {
         "NOT READY"
     };
     let mut text = format!(
-        "{ready} for {}; revision {} of {}\n{} services, {}/{} servers up, {} of {} flows\nlast change: {}\n",
+        "{ready} for {}; revision {} of {}\n\
+         {} services, {}/{} servers up, {} of {} flows\n\
+         last change: {}\n",
         span(view.since_seconds),
         view.config_revision,
         view.config_file,

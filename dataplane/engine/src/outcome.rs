@@ -19,7 +19,7 @@ pub struct Outcome {
 impl Default for Outcome {
     fn default() -> Self {
         Self {
-            verdicts: [Verdict::Drop(DropReason::Quarantined); BURST_MAX],
+            verdicts: [Verdict::Drop(DropReason::Truncated); BURST_MAX],
             count: 0,
             neighbours: [(PortId(0), IpAddr::V4(Ipv4Addr::UNSPECIFIED)); BURST_MAX],
             first_fragments: false,

@@ -155,8 +155,6 @@ reasons! {
         PuntLimited = "punt_limited",
         /// The ring to the control thread is full.
         PuntFull = "punt_full",
-        /// The engine had a fault in this burst: its frames are quarantined.
-        Quarantined = "quarantined",
     }
 }
 

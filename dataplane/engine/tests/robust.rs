@@ -17,7 +17,13 @@ proptest! {
     #[test]
     fn damaged_frames_never_panic_and_are_conserved(
         picks in prop::collection::vec(
-            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..4u8, 0..3u8),
+            (
+                any::<prop::sample::Index>(),
+                any::<prop::sample::Index>(),
+                any::<u8>(),
+                0..4u8,
+                0..3u8,
+            ),
             1..200,
         ),
         pool in prop::option::of(0usize..20),

@@ -83,6 +83,11 @@ fn workers(families: &mut Families, shared: &Shared) {
             counters.sent.bytes.value(),
         );
     });
+    flow_counters(families, shared);
+    loop_health(families, shared);
+}
+
+fn flow_counters(families: &mut Families, shared: &Shared) {
     let counters: [Row<WorkerCounters>; 5] = [
         (
             "weir_worker_handed_in_total",
@@ -139,7 +144,6 @@ fn workers(families: &mut Families, shared: &Shared) {
     per_worker(shared, |worker, _, _| {
         family.add(&[("worker", worker)], shared.flows_per_worker);
     });
-    loop_health(families, shared);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
@@ -235,6 +239,37 @@ fn services(families: &mut Families, shared: &Shared, tables: &Tables) {
     }
 }
 
+const SERVER_TOTALS: [Row<ServerCounters>; 3] = [
+    (
+        "weir_server_packets_total",
+        "Packets to and from a server.",
+        |c| c.incoming.packets.value() + c.outgoing.packets.value(),
+    ),
+    (
+        "weir_server_bytes_total",
+        "IP octets to and from a server.",
+        |c| c.incoming.bytes.value() + c.outgoing.bytes.value(),
+    ),
+    (
+        "weir_server_connections_total",
+        "Flows given to a server.",
+        |c| c.connections.value(),
+    ),
+];
+
+const SERVER_GAUGES: [Row<ServerCounters>; 2] = [
+    (
+        "weir_server_active_connections",
+        "Established and opening flows.",
+        |c| u64::from(c.active.value()),
+    ),
+    (
+        "weir_server_inactive_connections",
+        "Closing flows and UDP.",
+        |c| u64::from(c.inactive.value()),
+    ),
+];
+
 fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tables: &Tables) {
     if control.hides_servers() {
         return;
@@ -249,53 +284,20 @@ fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tabl
             .map(|service| service.name.clone())
             .unwrap_or_default()
     };
-    let totals: [Row<ServerCounters>; 3] = [
-        (
-            "weir_server_packets_total",
-            "Packets to and from a server.",
-            |c| c.incoming.packets.value() + c.outgoing.packets.value(),
-        ),
-        (
-            "weir_server_bytes_total",
-            "IP octets to and from a server.",
-            |c| c.incoming.bytes.value() + c.outgoing.bytes.value(),
-        ),
-        (
-            "weir_server_connections_total",
-            "Flows given to a server.",
-            |c| c.connections.value(),
-        ),
-    ];
-    for (metric, help, value) in totals {
+    for (metric, help, value) in SERVER_TOTALS {
         let mut family = families.counter(metric, help);
         for server in &list {
             let count = shared.total(|counters| value(&counters.servers[server.id.index as usize]));
-            family.add(
-                &[("service", &name(server)), ("server", &server.name)],
-                count,
-            );
+            let labels = [("service", &*name(server)), ("server", &*server.name)];
+            family.add(&labels, count);
         }
     }
-    let gauges: [Row<ServerCounters>; 2] = [
-        (
-            "weir_server_active_connections",
-            "Established and opening flows.",
-            |c| u64::from(c.active.value()),
-        ),
-        (
-            "weir_server_inactive_connections",
-            "Closing flows and UDP.",
-            |c| u64::from(c.inactive.value()),
-        ),
-    ];
-    for (metric, help, value) in gauges {
+    for (metric, help, value) in SERVER_GAUGES {
         let mut family = families.gauge(metric, help);
         for server in &list {
             let count = shared.total(|counters| value(&counters.servers[server.id.index as usize]));
-            family.add(
-                &[("service", &name(server)), ("server", &server.name)],
-                count,
-            );
+            let labels = [("service", &*name(server)), ("server", &*server.name)];
+            family.add(&labels, count);
         }
     }
     let mut family = families.gauge("weir_server_weight", "A server's share, 0 to 65535.");

@@ -40,6 +40,7 @@ use inspect::Inspector;
 use rings::Rings;
 use serve::Listeners;
 use shared::{Devices, Latest, Shared, WorkerFacts};
+use threads::Threads;
 
 /// Runs until SIGTERM. Errors are one line with the fix, exit code 1.
 pub(crate) fn run(arguments: &Run, socket: Option<&Path>) -> ExitCode {
@@ -191,19 +192,27 @@ fn forward(
         shared: Arc::clone(&shared),
     };
     let threads = threads::start(setup, rings, commands, launch)?;
+    let api = Api { shared, control };
+    manage(api, runtime, listeners, threads)
+}
+
+/// Serves until told to stop, then stops control, workers and devices in this order.
+fn manage(
+    api: Api,
+    runtime: &tokio::runtime::Runtime,
+    listeners: Listeners,
+    threads: Threads,
+) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         dpdk = weir_dpdk::dpdk_version(),
-        workers = cpus.len(),
+        workers = api.shared.workers.len(),
         "forwarding"
     );
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let api = Arc::new(Api {
-        shared,
-        control: control.clone(),
-    });
-    let served = runtime.block_on(serve::serve(api, listeners, &threads));
+    let control = api.control.clone();
+    let served = runtime.block_on(serve::serve(Arc::new(api), listeners, &threads));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
     runtime.block_on(control.stop());

@@ -440,56 +440,61 @@ proptest! {
     }
 }
 
-fn apply(op: Op, table: &mut V4, model: &mut HashMap<u32, Model>, now: &mut Time) {
-    let live = |model: &HashMap<u32, Model>, n: u32, now: Time| {
-        model
-            .get(&n)
-            .copied()
-            .filter(|m| !m.expires.is_before(now.tick()))
+fn insert(
+    table: &mut V4,
+    model: &mut HashMap<u32, Model>,
+    now: Time,
+    (n, nat, half_open): (u32, bool, bool),
+) {
+    let live = |model: &HashMap<u32, Model>| {
+        let entry = model.get(&n).copied();
+        entry.filter(|m| !m.expires.is_before(now.tick()))
     };
+    let path = if nat {
+        ReturnPath::Through
+    } else {
+        ReturnPath::Direct
+    };
+    let state = if half_open {
+        TcpState::SynRecv
+    } else {
+        TcpState::Established
+    };
+    let new = flow(n, path, state);
+    let mut ends = Vec::new();
+    let result = table.insert(&new, now, &mut |e, why| ends.push((number(e), why)));
+    for (gone, why) in ends {
+        let was = model.remove(&gone).expect("what ended was there");
+        let expired = was.expires.is_before(now.tick());
+        assert_eq!(why == Ended::Expired, expired);
+        assert!(expired || was.half_open);
+    }
+    assert_eq!(
+        live(model).is_some(),
+        matches!(result, Err(InsertError::Exists(_)))
+    );
+    if result.is_ok() {
+        let expires = now.tick() + new.idle_max;
+        assert!(
+            model
+                .insert(
+                    n,
+                    Model {
+                        nat,
+                        half_open,
+                        expires
+                    }
+                )
+                .is_none()
+        );
+    } else if result == Err(InsertError::Full) {
+        assert!(model.len() == table.capacity());
+    }
+}
+
+fn apply(op: Op, table: &mut V4, model: &mut HashMap<u32, Model>, now: &mut Time) {
     match op {
-        Op::Insert { n, nat, half_open } => {
-            let path = if nat {
-                ReturnPath::Through
-            } else {
-                ReturnPath::Direct
-            };
-            let state = if half_open {
-                TcpState::SynRecv
-            } else {
-                TcpState::Established
-            };
-            let new = flow(n, path, state);
-            let mut ends = Vec::new();
-            let result = table.insert(&new, *now, &mut |e, why| ends.push((number(e), why)));
-            for (gone, why) in ends {
-                let was = model.remove(&gone).expect("what ended was there");
-                let expired = was.expires.is_before(now.tick());
-                assert_eq!(why == Ended::Expired, expired);
-                assert!(expired || was.half_open);
-            }
-            assert_eq!(
-                live(model, n, *now).is_some(),
-                matches!(result, Err(InsertError::Exists(_)))
-            );
-            if result.is_ok() {
-                let expires = now.tick() + new.idle_max;
-                assert!(
-                    model
-                        .insert(
-                            n,
-                            Model {
-                                nat,
-                                half_open,
-                                expires
-                            }
-                        )
-                        .is_none()
-                );
-            } else if result == Err(InsertError::Full) {
-                assert!(model.len() == table.capacity());
-            }
-        }
+        Op::Insert { n, nat, half_open } => insert(table, model, *now, (n, nat, half_open)),
         Op::Remove { n } => {
             if let Some(found) = get(table, &key(n), *now) {
                 assert_eq!(table.remove(found.index).map(|e| number(&e)), Some(n));
