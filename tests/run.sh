@@ -26,6 +26,12 @@ stage_docs() { RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked;
 stage_build() { cargo build --profile lab --locked; }
 stage_unit() { cargo test --workspace --locked --no-fail-fast; }
 
+# The safe wrappers whose unsafe code needs no foreign function.
+stage_miri() {
+    cargo +nightly miri --version >/dev/null 2>&1 || unavailable "Miri is not installed"
+    cargo +nightly miri test -p weir-prefetch -p weir-wire --lib
+}
+
 stage_deny() {
     cargo deny --version >/dev/null 2>&1 || unavailable "cargo-deny is not installed"
     cargo deny --workspace check licenses bans sources
@@ -77,7 +83,7 @@ lab() {
 
 unavailable() { echo "$1"; exit $skip; }
 
-stages="fmt deny advisories clippy docs build unit oracle-tools oracle-kernel oracle"
+stages="fmt deny advisories clippy docs build unit miri oracle-tools oracle-kernel oracle"
 for script in tests/labs/*.py; do
     [ -x "$script" ] && stages="$stages lab-$(basename "$script" .py)"
 done

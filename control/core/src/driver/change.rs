@@ -163,7 +163,8 @@ impl<D: Dataplane> Control<D> {
     /// Replaces the status that others see.
     pub(super) fn show(&mut self, now: Time) {
         self.status_at = now;
-        if now.since(self.health_at) >= HEALTH_INTERVAL || self.status.health.is_empty() {
+        let due = now.since(self.health_at) >= HEALTH_INTERVAL;
+        if due || std::mem::take(&mut self.stale) || self.status.health.is_empty() {
             self.health_at = now;
             self.status.health = Arc::new(self.health.board().report());
         }

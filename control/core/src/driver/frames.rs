@@ -4,8 +4,8 @@ use weir_engine::id::PortId;
 use weir_engine::time::Time;
 
 use super::{
-    CONFLICT_LOG_INTERVAL, Control, Dataplane, FRAMES_PER_TURN, RESOLVE_INTERVAL, RESOLVES_MAX,
-    STATUS_INTERVAL,
+    CONFLICT_LOG_INTERVAL, Control, Dataplane, FRAMES_PER_TURN, LINK_INTERVAL, RESOLVE_INTERVAL,
+    RESOLVES_MAX,
 };
 use crate::frame;
 use crate::responder::Action;
@@ -125,14 +125,16 @@ impl<D: Dataplane> Control<D> {
             self.world.mirror = kernel.view.borrow_and_update().mirror.clone();
             self.dirty = true;
         }
-        if now.since(self.status_at) < STATUS_INTERVAL {
-            return; // Links are looked at as often as the status changes.
+        if now < self.links_at {
+            return;
         }
+        self.links_at = now + LINK_INTERVAL;
         for port in (0..).map(PortId).take(self.world.config.ports.len()) {
             let netdev = kernel.view.borrow().carriers.get(&port).copied();
             let up = netdev.unwrap_or_else(|| self.dataplane.link_is_up(port));
             if self.links.insert(port, up) != Some(up) {
                 kernel.taps.set_carrier(port, up);
+                self.stale = true;
                 let name = self
                     .world
                     .config

@@ -52,6 +52,8 @@ const TICK: Duration = Duration::from_millis(1);
 const FRAMES_PER_TURN: usize = 64;
 /// How often the status is replaced when nothing happens, and how often it may be at most.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+/// How often links are looked at: a VRRP instance must know of a dead one within 100 ms (D69).
+const LINK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often health is summed up for the status: 10,000 servers cost some milliseconds.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two tables for changes of health, routes and neighbours: a burst makes one.
@@ -142,6 +144,10 @@ struct Control<D> {
     conflicts_logged: Map<IpAddr, Time>,
     status: Status,
     status_at: Time,
+    /// A link or a server's health changed since the status was shown.
+    stale: bool,
+    /// When links are looked at again; at once at start.
+    links_at: Time,
     health_at: Time,
     /// Scratch space, kept to avoid allocation.
     actions: Vec<Action>,
@@ -217,6 +223,8 @@ impl<D: Dataplane> Control<D> {
             conflicts_logged: Map::default(),
             status: Status::default(),
             status_at: Time::ZERO,
+            stale: false,
+            links_at: Time::ZERO,
             health_at: Time::ZERO,
             actions: Vec::new(),
             buffer: vec![0; FRAME_LEN_MAX],
@@ -284,7 +292,7 @@ impl<D: Dataplane> Control<D> {
             let world = self.world.clone();
             self.job = Some(tokio::task::spawn_blocking(|| job::refresh(world)));
         }
-        if now.since(self.status_at) >= STATUS_INTERVAL {
+        if self.stale || now.since(self.status_at) >= STATUS_INTERVAL {
             self.show(now);
         }
         punted + sent > 0
@@ -302,6 +310,7 @@ impl<D: Dataplane> Control<D> {
             tracing::info!(%service, %server, reason, "server {word}");
             self.status.last_change = (now, format!("{service}/{server} {word}: {reason}"));
             self.dirty = true;
+            self.stale = true;
         }
     }
 

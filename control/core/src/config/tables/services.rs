@@ -86,7 +86,7 @@ pub(in super::super) static SERVICE: Section = Section {
             "maglev_size",
             Kind::Int {
                 min: 3,
-                max: 16_777_213,
+                max: 8_388_617,
             },
             "65537",
             "Slots of the table of scheduler maglev, a prime of at least a hundred times the \
