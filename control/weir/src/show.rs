@@ -211,11 +211,11 @@ pub(crate) fn ports(view: &Ports) -> String {
             if port.up { "up".into() } else { "DOWN".into() },
             port.mac.clone(),
             port.mtu.to_string(),
-            format!("{}/{}", port.queues.rx, port.queues.tx),
-            format!("{}/{}", short(port.packets.rx), short(port.packets.tx)),
-            format!("{}/{}", short(port.bytes.rx), short(port.bytes.tx)),
+            format!("{}/{}", port.rx_queues, port.tx_queues),
+            format!("{}/{}", short(port.rx_packets), short(port.tx_packets)),
+            format!("{}/{}", short(port.rx_bytes), short(port.tx_bytes)),
             short(port.rx_missed),
-            format!("{}/{}", short(port.errors.rx), short(port.errors.tx)),
+            format!("{}/{}", short(port.rx_errors), short(port.tx_errors)),
             port.device.clone(),
         ]);
     }

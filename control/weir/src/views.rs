@@ -17,7 +17,7 @@ pub(crate) struct InOut {
     pub(crate) outgoing: u64,
 }
 
-/// Counts by direction of a worker or port.
+/// Counts by direction of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RxTx {
     pub(crate) rx: u64,
@@ -109,10 +109,14 @@ pub(crate) struct Port {
     pub(crate) mtu: u16,
     pub(crate) addresses: Vec<String>,
     pub(crate) up: bool,
-    pub(crate) queues: RxTx,
-    pub(crate) packets: RxTx,
-    pub(crate) bytes: RxTx,
-    pub(crate) errors: RxTx,
+    pub(crate) rx_queues: u64,
+    pub(crate) tx_queues: u64,
+    pub(crate) rx_packets: u64,
+    pub(crate) tx_packets: u64,
+    pub(crate) rx_bytes: u64,
+    pub(crate) tx_bytes: u64,
+    pub(crate) rx_errors: u64,
+    pub(crate) tx_errors: u64,
     pub(crate) rx_missed: u64,
     /// What the device cannot do, and what it costs.
     pub(crate) notes: Vec<String>,

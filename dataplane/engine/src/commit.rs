@@ -106,8 +106,8 @@ fn start<A: Ip>(
     Ok(())
 }
 
-/// Counts an error about a packet of a service, as one that goes back to its client. As in IPVS, not
-/// under NAT, where a packet from the VIP is nothing that a server sent.
+/// Counts an error about a packet of a service, as one that goes back to its client. As in IPVS,
+/// not under NAT, where a packet from the VIP is nothing that a server sent.
 #[cold]
 pub(crate) fn count_error<A: Ip>(state: &State, tables: &Tables, serve: &Serve<A>, len: u16) {
     let server = serve

@@ -147,14 +147,31 @@ impl Engine {
             "the worker receives bursts of BURST_MAX"
         );
         let Self { state, stage } = self;
-        let Stage {
+        let world = (tables, now);
+        outcome.begin(frames.len());
+        stage.parse::<I>(state, world, ingress, frames, outcome);
+        stage.look_up(state);
+        stage.settle(state, io, world, ingress, frames, outcome);
+    }
+}
+
+impl Stage {
+    /// The first stage: from octets to a flow key or a verdict.
+    #[inline(always)]
+    fn parse<I: Io>(
+        &mut self,
+        state: &mut State,
+        (tables, now): (&Tables, Time),
+        ingress: Ingress,
+        frames: &mut [I::Frame],
+        outcome: &mut Outcome,
+    ) {
+        let Self {
             work,
             straight,
             keys,
-        } = &mut **stage;
-        outcome.begin(frames.len());
+        } = self;
         (keys.v4.count, keys.v6.count) = (0, 0);
-
         let mut recogniser = Recogniser::new(tables, state.worker, ingress);
         let memo = Memo::default();
         let mut entry = Entry {
@@ -177,33 +194,52 @@ impl Engine {
                 None => work[at] = entry.parse::<I>(frame),
             }
         }
+    }
 
+    /// The second stage: all buckets, then all entries that may be the flows.
+    #[inline(always)]
+    fn look_up(&mut self, state: &State) {
+        let keys = &mut self.keys;
         state.v4.prefetch_buckets(keys.v4.hashes());
         state.v6.prefetch_buckets(keys.v6.hashes());
         keys.v4.find_hints(&state.v4);
         keys.v6.find_hints(&state.v6);
+    }
 
+    /// The last stages: each packet is decided, its flow moved, its frame rewritten.
+    #[inline(always)]
+    fn settle<I: Io>(
+        &mut self,
+        state: &mut State,
+        io: &mut I,
+        (tables, now): (&Tables, Time),
+        ingress: Ingress,
+        frames: &mut [I::Frame],
+        outcome: &mut Outcome,
+    ) {
+        let Self {
+            work,
+            straight,
+            keys,
+        } = self;
         let mut run = Run::default();
         for (at, (frame, work)) in frames.iter_mut().zip(work.iter()).enumerate() {
+            let world = (&mut *state, tables, now);
             let again;
             let work = match work {
                 Work::Straight(place) => {
-                    let world = (&mut *state, tables, now);
-                    let packet = (&keys.v4, *place);
-                    let known = &straight[*place];
-                    if let Some(verdict) =
-                        straight::settle::<I>(world, frame, known, packet, &mut run)
-                    {
-                        outcome.set(at, verdict);
-                        continue;
+                    let packet = (&straight[*place], &keys.v4, *place);
+                    match straight::settle::<I>(world, frame, packet, &mut run) {
+                        Some(verdict) => {
+                            outcome.set(at, verdict);
+                            continue;
+                        }
+                        None => {
+                            let world = (&mut *state, tables, now);
+                            again = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
+                            &again
+                        }
                     }
-                    again = leave_straight_line::<I>(
-                        (&mut *state, tables, now),
-                        (ingress, frame),
-                        keys,
-                        outcome,
-                    );
-                    &again
                 }
                 Work::Done(_) | Work::V4(_) | Work::V6(_) => work,
             };
@@ -232,7 +268,8 @@ impl Engine {
 #[cold]
 fn leave_straight_line<I: Io>(
     (state, tables, now): (&mut State, &Tables, Time),
-    (ingress, frame): (Ingress, &mut I::Frame),
+    ingress: Ingress,
+    frame: &mut I::Frame,
     keys: &mut Keys,
     outcome: &mut Outcome,
 ) -> Work {

@@ -168,11 +168,17 @@ impl Worker {
         self.send_originated();
     }
 
-    /// Sends what the engine made itself; it has counted that as originated.
+    /// Sends what the engine made itself, in its order; it has counted that as originated.
+    #[inline]
     pub(crate) fn send_originated(&mut self) {
-        while let Some((port, frame)) = self.io.originated.pop() {
+        if self.io.originated.is_empty() {
+            return;
+        }
+        let mut originated = core::mem::take(&mut self.io.originated);
+        for (port, frame) in originated.drain(..) {
             self.send(port, frame);
         }
+        self.io.originated = originated; // Its memory is kept: nothing is allocated here.
     }
 
     /// Publishes how the loop is doing.

@@ -396,32 +396,32 @@ fn ports(families: &mut Families, shared: &Shared, control: &ControlView) {
         (
             "weir_port_rx_packets_total",
             "Frames that the device received.",
-            |p| p.packets.rx,
+            |p| p.rx_packets,
         ),
         (
             "weir_port_tx_packets_total",
             "Frames that the device sent.",
-            |p| p.packets.tx,
+            |p| p.tx_packets,
         ),
         (
             "weir_port_rx_bytes_total",
             "Octets that the device received.",
-            |p| p.bytes.rx,
+            |p| p.rx_bytes,
         ),
         (
             "weir_port_tx_bytes_total",
             "Octets that the device sent.",
-            |p| p.bytes.tx,
+            |p| p.tx_bytes,
         ),
         (
             "weir_port_rx_errors_total",
             "Frames with errors, or without a buffer.",
-            |p| p.errors.rx,
+            |p| p.rx_errors,
         ),
         (
             "weir_port_tx_errors_total",
             "Frames that the device failed to send.",
-            |p| p.errors.tx,
+            |p| p.tx_errors,
         ),
         (
             "weir_port_rx_missed_total",

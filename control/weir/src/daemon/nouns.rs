@@ -213,19 +213,14 @@ fn one_port(shared: &Shared, control: &ControlView, id: PortId, port: &TablePort
                 .map(|(a, len)| format!("{a}/{len}"))
                 .collect(),
             up: control.link_is_up(id),
-            queues: RxTx { rx, tx },
-            packets: RxTx {
-                rx: stats.rx_frames,
-                tx: stats.tx_frames,
-            },
-            bytes: RxTx {
-                rx: stats.rx_octets,
-                tx: stats.tx_octets,
-            },
-            errors: RxTx {
-                rx: stats.rx_errors + stats.rx_no_mbuf,
-                tx: stats.tx_errors,
-            },
+            rx_queues: rx,
+            tx_queues: tx,
+            rx_packets: stats.rx_frames,
+            tx_packets: stats.tx_frames,
+            rx_bytes: stats.rx_octets,
+            tx_bytes: stats.tx_octets,
+            rx_errors: stats.rx_errors + stats.rx_no_mbuf,
+            tx_errors: stats.tx_errors,
             rx_missed: stats.rx_missed,
             notes: device.notes.clone(),
         })

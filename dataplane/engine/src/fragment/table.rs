@@ -3,8 +3,8 @@
 //! A bounded table: sets of eight, the oldest of which makes room. Only first fragments take a
 //! place in it, so later ones cannot fill it (D28). A packet is forgotten when all of it has come,
 //! or after [`FRAGMENT_LIFE`]; nothing has to be swept. Packets whose parts overlap are hostile,
-//! whoever sent them (teardrop; RFC 1858, RFC 5722): the rest of such a packet is refused. Of a part
-//! that comes twice only the repetition is.
+//! whoever sent them (teardrop; RFC 1858, RFC 5722): the rest of such a packet is refused. Of a
+//! part that comes twice only the repetition is.
 //!
 //! Later fragments that come before their first are not kept here; the caller may hold them and ask
 //! again. Tiny first fragments are refused by the parser.

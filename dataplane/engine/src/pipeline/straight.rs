@@ -205,8 +205,7 @@ impl Run {
 pub(super) fn settle<I: Io>(
     (state, tables, now): (&mut State, &Tables, Time),
     frame: &mut I::Frame,
-    packet: &Straight,
-    (keys, at): (&FamilyKeys<Ipv4Addr>, usize),
+    (packet, keys, at): (&Straight, &FamilyKeys<Ipv4Addr>, usize),
     run: &mut Run,
 ) -> Option<Verdict> {
     let found = state
