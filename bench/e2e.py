@@ -256,7 +256,7 @@ def main():
         total = held["rss"] + held["hugepages"]
         record["memory"] = {**held, "limit": MEMORY_MAX, "passed": total <= MEMORY_MAX}
     print(report.markdown(record))
-    if not quick and not os.environ.get("ROWS"):
+    if os.environ.get("SAVE") or not (quick or os.environ.get("ROWS")):
         say(f"written to {report.save(record)}")
     passed = all(row["passed"] for row in results) and (not held or record["memory"]["passed"])
     return 0 if passed else 1

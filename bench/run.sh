@@ -3,6 +3,7 @@
 # (the director makes TAPs; they vanish with the namespace, however the run ends).
 #
 #   QUICK=1      two pairs and short windows, results printed but kept out of results/
+#   SAVE=1       keep them all the same; the pairs and windows are told with them
 #   SOAK=1       long windows
 #   ROWS=REGEX   only the rows whose name matches
 #   BENCH_WEIR   the `weir` to measure, default: what `cargo build --release` makes
