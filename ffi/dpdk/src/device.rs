@@ -27,6 +27,9 @@ pub(crate) struct Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        // Held to the end: once closed, the port's name looks free, but is so only when the device
+        // is removed. An attachment in between would take the name in vain.
+        let _guard = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
         let info = info(self.id);
         // Kernel-backed drivers leave their netdev promiscuous otherwise.
         // SAFETY: DPDK checks the port's number, and does nothing if it was not enabled.
@@ -40,7 +43,6 @@ impl Drop for Device {
         // name is free again once it is removed.
         let name = self.name.split(',').next().unwrap_or_default();
         if let Some(info) = info.ok().filter(|_| !is_pci_address(name)) {
-            let _guard = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: closing a port leaves its device in place, so that the pointer is valid.
             unsafe { sys::rte_dev_remove(info.device) };
         }
@@ -153,6 +155,7 @@ impl Eal {
         if name.is_empty() || name.len() > NAME_LEN_MAX {
             return Err(syntax());
         }
+        let _guard = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
         let device = if is_pci_address(name) {
             check_pci(name)?;
             device.to_owned()
@@ -175,7 +178,6 @@ impl Eal {
                 Err(AttachError::InUse { device })
             };
         }
-        let _guard = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
         log::take();
         // SAFETY: `&mut Eal` proves that the EAL runs, the lock that nobody else attaches or
         // removes; the string is NUL-terminated and copied.
