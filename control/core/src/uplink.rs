@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weir_engine::id::PortId;
+use weir_engine::limits::TokenBucket;
 use weir_engine::tables::{Map, Tables};
 use weir_engine::time::Time;
 use weir_engine::verdict::PuntClass;
@@ -90,36 +91,6 @@ pub struct UplinkCounters {
     pub dropped: [u64; UplinkDrop::ALL.len()],
 }
 
-/// A token bucket: `rate` per second, and as many at once.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    rate: u32,
-    tokens: u32,
-    filled: Time,
-}
-
-impl Bucket {
-    fn new(rate: u32) -> Self {
-        Self {
-            rate,
-            tokens: rate,
-            filled: Time::ZERO,
-        }
-    }
-
-    fn take(&mut self, now: Time) -> bool {
-        let earned = now.since(self.filled).as_micros() * u128::from(self.rate) / 1_000_000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(self.rate);
-            self.filled = now;
-        }
-        let taken = self.tokens > 0;
-        self.tokens -= u32::from(taken);
-        taken
-    }
-}
-
 /// Frames of one class per port and second that control looks at (A11).
 const fn rate(class: PuntClass) -> u32 {
     match class {
@@ -137,7 +108,7 @@ const fn rate(class: PuntClass) -> u32 {
 #[derive(Debug, Default)]
 pub struct Uplink {
     macs: Vec<MacAddr>,
-    policers: Vec<[Bucket; PuntClass::COUNT]>,
+    policers: Vec<[TokenBucket; PuntClass::COUNT]>,
     /// What the kernel asked for on which port, and when last.
     questions: Map<(PortId, IpAddr), Time>,
     /// The same in order of time, to forget them.
@@ -149,7 +120,9 @@ impl Uplink {
     /// Takes over the ports' MACs from new tables.
     pub fn configure(&mut self, tables: &Tables) {
         self.macs = tables.ports.iter().map(|port| port.mac).collect();
-        let all = core::array::from_fn(|i| Bucket::new(rate(PuntClass::ALL[i])));
+        // As many at once as in a second.
+        let bucket = |rate| TokenBucket::new(rate, rate);
+        let all = core::array::from_fn(|i| bucket(rate(PuntClass::ALL[i])));
         self.policers.resize(self.macs.len(), all);
     }
 
