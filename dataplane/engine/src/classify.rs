@@ -14,6 +14,7 @@ use crate::fragment::table::FragmentPorts;
 use crate::id::PortId;
 use crate::note::Note;
 use crate::tables::{NatSource, Port, Role, Tables, Vip};
+use crate::time::Time;
 use crate::verdict::{DropReason, PuntClass, Verdict};
 
 /// How a frame came in.
@@ -76,8 +77,13 @@ pub(crate) struct Piece<A: Ip> {
 const LINK_PROTOCOLS: [EtherType; 2] = [EtherType(0x88cc), EtherType(0x8809)];
 
 /// Decides what a frame is that carries no IP packet.
-pub(crate) fn not_ip(port: &Port, link: &Link, ether_type: Option<EtherType>) -> Verdict {
-    if !link.dst.is_multicast() && !port.takes(link.dst) {
+pub(crate) fn not_ip(
+    (tables, now): (&Tables, Time),
+    port: &Port,
+    link: &Link,
+    ether_type: Option<EtherType>,
+) -> Verdict {
+    if !link.dst.is_multicast() && !port.takes(link.dst, &tables.leases, now) {
         return Verdict::Drop(DropReason::NotOurMac);
     }
     match ether_type {
@@ -93,7 +99,7 @@ pub(crate) fn not_ip(port: &Port, link: &Link, ether_type: Option<EtherType>) ->
 /// message up to the ports of the packet that it quotes.
 #[inline]
 pub(crate) fn ip<A: Ip>(
-    tables: &Tables,
+    (tables, now): (&Tables, Time),
     packet: &Parsed<A>,
     to: MacAddr,
     vip: Option<Vip>,
@@ -101,7 +107,7 @@ pub(crate) fn ip<A: Ip>(
     head: &[u8],
 ) -> Class<A> {
     let cast = to.is_multicast();
-    if !cast && !port.takes(to) {
+    if !cast && !port.takes(to, &tables.leases, now) {
         return Class::Verdict(Verdict::Drop(DropReason::NotOurMac));
     }
     if packet.end - packet.l3 > port.mtu {
@@ -112,7 +118,7 @@ pub(crate) fn ip<A: Ip>(
     }
     match vip {
         Some(vip) => to_vip(packet, vip, cast, head),
-        None => Class::elsewhere(tables, packet, cast, head),
+        None => Class::elsewhere((tables, now), packet, cast, head),
     }
 }
 
@@ -122,7 +128,7 @@ fn to_vip<A: Ip>(packet: &Parsed<A>, vip: Vip, cast: bool, head: &[u8]) -> Class
     if cast {
         return Class::Verdict(Verdict::Drop(DropReason::LinkBroadcast));
     }
-    if vip.role == Role::Backup {
+    if vip.role != Role::Active {
         return Class::Verdict(Verdict::Drop(DropReason::Backup));
     }
     if matches!(packet.protocol, Protocol::TCP | Protocol::UDP) {
@@ -205,7 +211,12 @@ impl<A: Ip> Class<A> {
     }
 
     /// A packet to no VIP: a NAT server's reply, the appliance's own, or the kernel's to route.
-    fn elsewhere(tables: &Tables, packet: &Parsed<A>, cast: bool, head: &[u8]) -> Self {
+    fn elsewhere(
+        (tables, now): (&Tables, Time),
+        packet: &Parsed<A>,
+        cast: bool,
+        head: &[u8],
+    ) -> Self {
         let family = A::family(tables);
         let punt = |class| Self::Verdict(Verdict::Punt(class));
         let discovery = packet.protocol == Protocol::ICMPV6
@@ -219,7 +230,7 @@ impl<A: Ip> Class<A> {
         let vip_source = family
             .vips
             .get(&packet.src)
-            .is_some_and(|vip| vip.role == Role::Active);
+            .is_some_and(|vip| vip.role.at(&tables.leases, now) == Role::Active);
         if vip_source {
             return Self::Verdict(Verdict::Drop(DropReason::VipSource));
         }

@@ -16,13 +16,13 @@ use crate::answer::Answer;
 use crate::classify::{Part, Subject, nat_source};
 use crate::engine::State;
 use crate::family::Ip;
-use crate::flow::tcp::TcpEvent;
+use crate::flow::tcp::{TcpEvent, TcpState};
 use crate::flow::{Direction, FlowEntry, FlowIndex, FlowState, Found, NewFlow, ReturnPath};
 use crate::id::{PortId, ServiceId};
 use crate::rewrite::tunnel::Outer;
 use crate::service::{self, Cursor};
 use crate::tables::{
-    Hop, Mode, NatSource, NextHop, OnServerGone, Server, Service, Tables, Unserved,
+    Hop, Mode, NatSource, NextHop, OnServerGone, Role, Server, Service, Tables, Unserved,
 };
 use crate::time::Time;
 use crate::verdict::{DropReason, PuntClass};
@@ -228,7 +228,7 @@ fn start<A: Ip>(
         let answer = !packet.tcp_flags.intersects(TcpFlags::SYN);
         return Plan::Drop(DropReason::BogusTcpFlags, answer.then_some(Answer::Reset));
     }
-    let adopts = service.sloppy || view.now < view.state.stateless_until;
+    let adopts = service.sloppy || flows_may_be_unknown(view, packet.dst, service);
     match event(packet) {
         None if tcp => Plan::Drop(DropReason::NoFlow, None),
         None | Some(TcpEvent::Syn) => {
@@ -236,7 +236,8 @@ fn start<A: Ip>(
         }
         Some(TcpEvent::Rst) => Plan::Drop(DropReason::NoFlow, None),
         Some(TcpEvent::Ack | TcpEvent::Fin) if adopts => {
-            // Where flows went without state a while ago, their packets must find the same server.
+            // Where flows went without state or through another director a while ago, their
+            // packets must find the same server.
             let choice = if service.sloppy {
                 Choice::Scheduler
             } else {
@@ -246,6 +247,21 @@ fn start<A: Ip>(
         }
         Some(TcpEvent::Ack | TcpEvent::Fin) => Plan::Drop(DropReason::NoFlow, Some(Answer::Reset)),
     }
+}
+
+/// Whether flows to a VIP may be alive that this worker does not know: the table was full, or
+/// another director had the VIP until a while ago (D55).
+fn flows_may_be_unknown<A: Ip>(view: View<'_>, vip: A, service: &Service) -> bool {
+    if view.now < view.state.stateless_until {
+        return true;
+    }
+    let role = A::family(view.tables).vips.get(&vip).map(|vip| vip.role);
+    let Some(Role::Leased(lease)) = role else {
+        return false; // A static Active never adopts.
+    };
+    let held_since = view.tables.leases.held_since(lease, view.now);
+    let lifetime = service.timeouts.tcp(TcpState::Established).as_duration();
+    held_since.is_some_and(|since| view.now < since + lifetime)
 }
 
 /// A packet to a VIP where nothing listens.
@@ -350,7 +366,7 @@ pub(crate) fn without_state<A: Ip>(
 #[cold]
 fn error_without_flow<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>) -> Plan<A> {
     let consistent = |service: &&Service| {
-        service::is_consistent(service) || view.now < view.state.stateless_until
+        service::is_consistent(service) || flows_may_be_unknown(view, packet.dst, service)
     };
     let server = listening(view.tables, subject)
         .filter(consistent)

@@ -19,7 +19,7 @@ use crate::engine::{Engine, State};
 use crate::family::Ip;
 use crate::flow::Direction;
 use crate::id::PortId;
-use crate::tables::{Hop, Port, Role, Server, Tables};
+use crate::tables::{Hop, Port, Role, Server, Tables, Vip};
 use crate::time::Time;
 use crate::verdict::{DropReason, Verdict};
 
@@ -202,19 +202,23 @@ impl<'a> Walk<'a> {
             dont_fragment: true,
             udp_checksum_zero: false,
         };
-        let vip = A::family(tables).vips.get(&dst).copied();
+        let now = self.view.now;
+        let vip = A::family(tables).vips.get(&dst).map(|vip| Vip {
+            role: vip.role.at(&tables.leases, now),
+            ..*vip
+        });
         match vip {
             Some(vip) => {
-                let role = match vip.role {
-                    Role::Active => "active",
-                    Role::Backup => "backup",
+                let (role, text) = match vip.role {
+                    Role::Active => ("active", "is served by this director"),
+                    Role::Backup | Role::Leased(_) => ("backup", "is served by another director"),
                 };
-                self.step("vip", &dst.to_string(), "is served by this director".into());
+                self.step("vip", &dst.to_string(), text.into());
                 self.step("role", role, format!("for {dst}"));
             }
             None => self.step("vip", "none", format!("{dst} is no VIP of this director")),
         }
-        match classify::ip(tables, &packet, port.mac, vip, port, &[]) {
+        match classify::ip((tables, now), &packet, port.mac, vip, port, &[]) {
             Class::Verdict(verdict) => self.verdict(verdict),
             Class::Answer(reason, answer) => self.answer(reason, answer),
             Class::Fragment(piece) => self.verdict(piece.otherwise),

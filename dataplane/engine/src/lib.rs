@@ -18,6 +18,7 @@ pub mod flow;
 pub mod fragment;
 pub mod id;
 pub mod io;
+pub mod lease;
 pub mod limits;
 pub mod maglev;
 pub mod note;

@@ -172,7 +172,7 @@ impl Stage {
             keys,
         } = self;
         (keys.v4.count, keys.v6.count) = (0, 0);
-        let mut recogniser = Recogniser::new(tables, state.worker, ingress);
+        let mut recogniser = Recogniser::new((tables, now), state.worker, ingress);
         let memo = Memo::default();
         let mut entry = Entry {
             state,

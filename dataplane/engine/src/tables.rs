@@ -13,10 +13,12 @@ use weir_wire::addr::{Address, L4Port, MacAddr, Protocol};
 
 use crate::flow::tcp::Timeouts;
 use crate::id::{DeviceId, PortId, ServerId, ServiceId};
+use crate::lease::{LeaseId, Leases};
 use crate::maglev::MaglevTable;
 pub use crate::routes::{Hop, NextHop, Route, Routes};
 use crate::scheduler::{Candidate, SchedulerKind};
 use crate::steering::Steering;
+use crate::time::Time;
 
 /// Map of the packet path: hashbrown with ahash, seeded per boot.
 pub type Map<K, V> = hashbrown::HashMap<K, V, ahash::RandomState>;
@@ -47,6 +49,21 @@ pub struct Tables {
     pub servers: Box<[Option<Server>]>,
     /// How many answers a worker may originate.
     pub answers: AnswerLimits,
+    /// VRRP instances by [`LeaseId`]; free slots are `None`.
+    pub instances: Box<[Option<Instance>]>,
+    /// Which of them are Active now; the same in every generation.
+    pub leases: Arc<Leases>,
+}
+
+/// A VRRP instance as far as frames are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Its name.
+    pub name: Box<str>,
+    /// Where it speaks, and its VIPs are answered for.
+    pub port: PortId,
+    /// The MAC of its VIPs: the virtual one, or the port's.
+    pub mac: MacAddr,
 }
 
 /// A DPDK device and the ports on it.
@@ -69,8 +86,8 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// Its own MAC.
     pub mac: MacAddr,
-    /// Destination MACs taken besides its own: the virtual MACs of the VRRP instances active here.
-    pub virtual_macs: Box<[MacAddr]>,
+    /// Virtual MACs of the VRRP instances here: destinations taken while their leases are held.
+    pub virtual_macs: Box<[(MacAddr, LeaseId)]>,
     /// Largest IP packet, in octets.
     pub mtu: u16,
     /// DIPs with their prefix lengths.
@@ -123,7 +140,7 @@ pub enum NatSource {
 /// A virtual address.
 #[derive(Clone, Copy, Debug)]
 pub struct Vip {
-    /// Whether this director serves it now.
+    /// Whether this director serves it.
     pub role: Role,
     /// What a client gets that knocks where nothing listens.
     pub unserved: Unserved,
@@ -140,6 +157,8 @@ pub enum Role {
     Active,
     /// Silent.
     Backup,
+    /// Active while the lease is held, else Backup.
+    Leased(LeaseId),
 }
 
 /// What a client gets that knocks where nothing listens.
@@ -278,10 +297,18 @@ impl Device {
 }
 
 impl Port {
-    /// Whether frames to this MAC are ours: the port's own, or a virtual one.
+    /// Whether frames to this MAC are ours: the port's own, or the virtual one of an instance that
+    /// is Active (V48).
     #[inline]
-    pub fn takes(&self, mac: MacAddr) -> bool {
-        mac == self.mac || self.virtual_macs.contains(&mac)
+    pub fn takes(&self, mac: MacAddr, leases: &Leases, now: Time) -> bool {
+        mac == self.mac || self.takes_virtual(mac, leases, now)
+    }
+
+    /// Whether this MAC is the virtual one of an instance that is Active.
+    pub fn takes_virtual(&self, mac: MacAddr, leases: &Leases, now: Time) -> bool {
+        // IPv4 and IPv6 instances have MACs of their own, so at most one entry matches.
+        let mut entries = self.virtual_macs.iter();
+        entries.any(|&(virtual_mac, lease)| virtual_mac == mac && leases.is_held(lease, now))
     }
 }
 
@@ -328,7 +355,24 @@ impl<A: Address> Family<A> {
     }
 }
 
+impl Role {
+    /// The role at `now`: never [`Self::Leased`].
+    #[inline]
+    pub fn at(self, leases: &Leases, now: Time) -> Self {
+        match self {
+            Self::Active | Self::Backup => self,
+            Self::Leased(id) if leases.is_held(id, now) => Self::Active,
+            Self::Leased(_) => Self::Backup,
+        }
+    }
+}
+
 impl Tables {
+    /// The VRRP instance in this slot.
+    pub fn instance(&self, id: LeaseId) -> Option<&Instance> {
+        self.instances.get(usize::from(id.0))?.as_ref()
+    }
+
     /// The way to an address of either family.
     pub fn hop(&self, address: IpAddr) -> Hop {
         match address {

@@ -54,11 +54,14 @@ impl Entry<'_> {
             port: id,
             from: link.src,
         };
+        let world = (self.tables, self.now);
         match found {
             Frame::V4(packet) => self.packet::<_, I>(frame, &packet, arrival, link.dst, port),
             Frame::V6(packet) => self.packet::<_, I>(frame, &packet, arrival, link.dst, port),
-            Frame::Arp => Work::Done(classify::not_ip(port, &link, None)),
-            Frame::OtherEther(other) => Work::Done(classify::not_ip(port, &link, Some(other))),
+            Frame::Arp => Work::Done(classify::not_ip(world, port, &link, None)),
+            Frame::OtherEther(other) => {
+                Work::Done(classify::not_ip(world, port, &link, Some(other)))
+            }
         }
     }
 
@@ -88,7 +91,8 @@ impl Entry<'_> {
             gather_icmp::<A, I>(frame, packet);
         }
         let vip = self.vip(packet.dst);
-        match classify::ip(self.tables, packet, to, vip, port, I::head(frame)) {
+        let world = (self.tables, self.now);
+        match classify::ip(world, packet, to, vip, port, I::head(frame)) {
             Class::Flow(subject) if subject.part == Part::Own => {
                 self.look_up::<A, I>(frame, packet, arrival, subject)
             }
@@ -219,7 +223,7 @@ impl Entry<'_> {
         }
     }
 
-    /// The VIP at an address.
+    /// The VIP at an address, with its role now.
     #[inline]
     fn vip<A: Ip>(&mut self, address: A) -> Option<Vip> {
         let memo = A::memo(&mut self.memo);
@@ -228,7 +232,10 @@ impl Entry<'_> {
         {
             return *vip;
         }
-        let vip = A::family(self.tables).vips.get(&address).copied();
+        let vip = A::family(self.tables).vips.get(&address).map(|vip| Vip {
+            role: vip.role.at(&self.tables.leases, self.now),
+            ..*vip
+        });
         *memo = Some((address, vip));
         vip
     }

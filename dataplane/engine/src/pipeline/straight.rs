@@ -66,6 +66,9 @@ impl Straight {
 pub(super) struct Recogniser<'a> {
     tables: &'a Tables,
     worker: WorkerId,
+    now: Time,
+    port: &'a Port,
+    /// The MAC that the packet before went to: the port's own, or an Active virtual one.
     mac: MacAddr,
     mtu: u16,
     /// The Active VIP that the packet before went to: the next one mostly goes there too.
@@ -74,20 +77,24 @@ pub(super) struct Recogniser<'a> {
 
 impl<'a> Recogniser<'a> {
     /// For bursts from a device with an untagged port; no other bursts have a straight line.
-    pub(super) fn new(tables: &'a Tables, worker: WorkerId, ingress: Ingress) -> Option<Self> {
+    pub(super) fn new(
+        (tables, now): (&'a Tables, Time),
+        worker: WorkerId,
+        ingress: Ingress,
+    ) -> Option<Self> {
         let Ingress::Device(device) = ingress else {
             return None;
         };
         let port = tables.devices.get(device.index())?.port(None)?;
-        let Port { mac, mtu, .. } = tables.port(port)?;
-        let vip = None;
-        let (mac, mtu) = (*mac, *mtu);
+        let port = tables.port(port)?;
         Some(Self {
             tables,
             worker,
-            mac,
-            mtu,
-            vip,
+            now,
+            port,
+            mac: port.mac,
+            mtu: port.mtu,
+            vip: None,
         })
     }
 
@@ -95,7 +102,8 @@ impl<'a> Recogniser<'a> {
     #[inline(always)]
     pub(super) fn recognise(&mut self, head: &[u8], len: usize) -> Option<Straight> {
         let h: &[u8; UDP_HEADERS_LEN] = head.first_chunk()?;
-        let to_us = [h[0], h[1], h[2], h[3], h[4], h[5]] == self.mac.0;
+        let to = MacAddr([h[0], h[1], h[2], h[3], h[4], h[5]]);
+        let to_us = to == self.mac || self.is_ours(to);
         // IPv4 without options, whole, and TTL to spare.
         let plain = [h[12], h[13], h[14]] == [0x08, 0x00, 0x45];
         let whole = [h[20] & 0xbf, h[21]] == [0, 0];
@@ -146,11 +154,22 @@ impl<'a> Recogniser<'a> {
         })
     }
 
+    /// Whether a MAC other than the last one is ours too; if so it is remembered.
+    #[inline(never)]
+    fn is_ours(&mut self, mac: MacAddr) -> bool {
+        let ours = self.port.takes(mac, &self.tables.leases, self.now);
+        if ours {
+            self.mac = mac;
+        }
+        ours
+    }
+
     /// Looks a VIP up and remembers it if it is served here.
     #[inline(never)]
     fn is_active_vip(&mut self, address: Ipv4Addr) -> bool {
         let vip = self.tables.v4.vips.get(&address);
-        let active = vip.is_some_and(|vip| vip.role == Role::Active);
+        let active =
+            vip.is_some_and(|vip| vip.role.at(&self.tables.leases, self.now) == Role::Active);
         if active {
             self.vip = Some(address);
         }
