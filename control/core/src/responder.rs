@@ -1,14 +1,16 @@
 //! Answers ARP and neighbour solicitations for VIPs, announces them and defends them.
 //!
-//! Only an Active answers, with the port's MAC, on the port whose subnet holds the VIP, or on
-//! every port if none does. The kernel never sees a frame about a VIP. What is about other
-//! addresses is left to it. Nothing is ever learned here. RFC 826, RFC 4861, RFC 5227.
+//! Only an Active answers: for a VIP of a VRRP instance with the instance's MAC on its port; for
+//! a static VIP with the port's MAC, on the port whose subnet holds the VIP, or on every port if
+//! none does. The kernel never sees a frame about a VIP. What is about other addresses is left to
+//! it. Nothing is ever learned here. RFC 826, RFC 4861, RFC 5227.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use weir_engine::id::PortId;
+use weir_engine::lease::LeaseId;
 use weir_engine::tables::{Map, Role, Tables};
 use weir_engine::time::Time;
 use weir_wire::addr::{EtherType, MacAddr};
@@ -70,6 +72,8 @@ pub enum Disposition {
 #[derive(Clone, Debug, Default)]
 struct Vip {
     active: bool,
+    /// The VRRP instance that it belongs to, and the MAC of that.
+    instance: Option<(LeaseId, MacAddr)>,
     ports: Vec<PortId>,
     conflicts: u64,
     defended: Option<Time>,
@@ -91,6 +95,8 @@ pub struct Responder {
     /// The kernel's addresses.
     dips: Map<IpAddr, PortId>,
     vips: Map<IpAddr, Vip>,
+    /// VRRP instances that are Active.
+    active: std::collections::BTreeSet<LeaseId>,
     due: BTreeMap<(Time, PortId, IpAddr), Due>,
     /// Not before this may the next batch of announcements go.
     paced_until: Time,
@@ -109,18 +115,64 @@ impl Responder {
         let mut old = std::mem::take(&mut self.vips);
         for (address, role) in vips4.chain(vips6) {
             let before = old.remove(&address).unwrap_or_default();
+            let (active, instance, ports) = match role {
+                Role::Active => (true, None, homes(tables, address)),
+                Role::Backup => (false, None, homes(tables, address)),
+                Role::Leased(lease) => {
+                    let Some(instance) = tables.instance(lease) else {
+                        continue; // Tables name no lease without its instance.
+                    };
+                    let active = self.active.contains(&lease);
+                    (active, Some((lease, instance.mac)), vec![instance.port])
+                }
+            };
             let vip = Vip {
-                active: role == Role::Active,
-                ports: homes(tables, address),
+                active,
+                instance,
+                ports,
                 ..before
             };
+            let known = before.active && before.instance == vip.instance;
             for &port in &vip.ports {
-                if vip.active && !(before.active && before.ports.contains(&port)) {
+                if vip.active && !(known && before.ports.contains(&port)) {
                     self.due
                         .insert((now, port, address), Due::Announce(ANNOUNCEMENTS));
                 }
             }
             self.vips.insert(address, vip);
+        }
+    }
+
+    /// Takes over the role of a VRRP instance. Who becomes Active announces all its VIPs from now
+    /// on, paced (V32, V52); a Backup falls silent at once.
+    pub fn set_role(&mut self, now: Time, lease: LeaseId, role: Role) {
+        let active = role == Role::Active;
+        let changed = match active {
+            true => self.active.insert(lease),
+            false => self.active.remove(&lease),
+        };
+        for vip in self.vips.values_mut() {
+            if vip.instance.is_some_and(|(of, _)| of == lease) {
+                vip.active = active;
+            }
+        }
+        if changed && active {
+            self.announce_all(now, lease);
+        }
+    }
+
+    /// Announces the VIPs of a VRRP instance from now on, as on take-over: after a split has
+    /// healed, caches and switches may follow the one that lost (V35).
+    pub fn announce_all(&mut self, now: Time, lease: LeaseId) {
+        let own = |vip: &Vip| vip.active && vip.instance.is_some_and(|(of, _)| of == lease);
+        for (&address, vip) in self.vips.iter().filter(|(_, vip)| own(vip)) {
+            for &port in &vip.ports {
+                // What was due later goes now.
+                self.due
+                    .retain(|&(_, at, of), _| (at, of) != (port, address));
+                self.due
+                    .insert((now, port, address), Due::Announce(ANNOUNCEMENTS));
+            }
         }
     }
 
@@ -157,7 +209,7 @@ impl Responder {
             return Disposition::Ignored;
         }
         let claimed = self.vips.contains_key(&IpAddr::from(sender));
-        if claimed {
+        if claimed && !self.may_claim(sender.into(), asker) {
             self.conflict(
                 now,
                 Conflict {
@@ -188,8 +240,8 @@ impl Responder {
             // `arp_announce=2`, which still needs its answer.
             None => true,
         };
-        match self.macs.get(port.index()) {
-            Some(&mac) if ours => {
+        match self.mac_of(target, port) {
+            Some(mac) if ours => {
                 self.replies += 1;
                 out.push(Action::Send(
                     port,
@@ -206,6 +258,9 @@ impl Responder {
             Nd::RouterSolicit => return Disposition::KernelRequest,
             Nd::RouterWord => return Disposition::RouterWord,
             Nd::Advert { mac, .. } if self.macs.contains(&mac) => return Disposition::Ignored,
+            Nd::Advert { mac, target } if self.may_claim(target.into(), mac) => {
+                return Disposition::Silent;
+            }
             Nd::Advert { mac, target } if self.vips.contains_key(&IpAddr::from(target)) => {
                 self.conflict(
                     now,
@@ -226,7 +281,7 @@ impl Responder {
             } => (source, mac, target),
         };
         let claimed = self.vips.contains_key(&IpAddr::from(source));
-        if claimed {
+        if claimed && !self.may_claim(source.into(), asker) {
             self.conflict(
                 now,
                 Conflict {
@@ -247,8 +302,8 @@ impl Responder {
             None if !claimed => return Disposition::KernelRequest,
             None => self.dips.get(&address) == Some(&port),
         };
-        match self.macs.get(port.index()) {
-            Some(&mac) if ours => {
+        match self.mac_of(address, port) {
+            Some(mac) if ours => {
                 self.replies += 1;
                 let to = (!source.is_unspecified()).then_some((asker, source));
                 out.push(Action::Send(port, nd::advert(mac, target, to)));
@@ -326,8 +381,27 @@ impl Responder {
         }
     }
 
+    /// Whether a claim of a VIP is another director's, who has every right to it: it comes from
+    /// the instance's virtual MAC, or we are Backup and our peers speak with their ports' MACs.
+    fn may_claim(&self, vip: IpAddr, mac: MacAddr) -> bool {
+        self.vips.get(&vip).is_some_and(|vip| {
+            vip.instance.is_some_and(|(_, own)| {
+                let peers_unknown = self.macs.contains(&own) && !vip.active;
+                own == mac || peers_unknown
+            })
+        })
+    }
+
+    /// The MAC that an address of ours is answered for and announced with on a port.
+    fn mac_of(&self, address: IpAddr, port: PortId) -> Option<MacAddr> {
+        let instance = self.vips.get(&address).and_then(|vip| vip.instance);
+        instance
+            .map(|(_, mac)| mac)
+            .or_else(|| self.macs.get(port.index()).copied())
+    }
+
     fn announce(&self, port: PortId, vip: IpAddr, out: &mut Vec<Action>) {
-        let Some(&mac) = self.macs.get(port.index()) else {
+        let Some(mac) = self.mac_of(vip, port) else {
             return;
         };
         let frame = match vip {

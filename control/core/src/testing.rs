@@ -11,9 +11,9 @@ use weir_engine::id::DeviceId;
 use weir_wire::addr::MacAddr;
 
 use crate::config::{
-    Config, CpuId, Device, Hugepages, Idle, L4Port, Management, MetricsDetail, Mode, OnServerGone,
-    Port, PortSpec, Prefix, Protocol, Runtime, Scheduler, Server, ServerState, Service, Timeouts,
-    Unserved, Weight, Workers,
+    Config, CpuId, Device, Hugepages, Idle, L4Port, Management, MetricsDetail, Mode, Notify,
+    OnServerGone, Port, PortSpec, Prefix, Protocol, Runtime, Scheduler, Server, ServerState,
+    Service, Timeouts, Unserved, VrrpChecksum, VrrpInstance, Weight, Workers,
 };
 use crate::ports::PortFact;
 
@@ -106,6 +106,29 @@ pub(crate) fn service(name: &str, vip: &str, ports: PortSpec, mode: Mode) -> Ser
         sloppy: false,
         on_server_gone: OnServerGone::Drop,
         servers: Vec::new(),
+    }
+}
+
+/// A VRRP instance of version 3 with priority 100 and an interval of a second.
+pub(crate) fn vrrp(name: &str, port: &str, id: u8, vips: &[&str]) -> VrrpInstance {
+    VrrpInstance {
+        name: name.into(),
+        port: port.into(),
+        id,
+        version: 3,
+        priority: 100,
+        interval: Duration::from_secs(1),
+        preempt: true,
+        preempt_delay: Duration::ZERO,
+        virtual_mac: true,
+        addresses: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
+        extra_addresses: Vec::new(),
+        auth: None,
+        peers: Vec::new(),
+        group: None,
+        checksum: VrrpChecksum::Rfc5798,
+        track: Vec::new(),
+        notify: Notify::default(),
     }
 }
 

@@ -148,6 +148,7 @@ impl Decoder<'_, '_> {
             }),
             Kind::Bool
             | Kind::Int { .. }
+            | Kind::Signed { .. }
             | Kind::Span { .. }
             | Kind::Word(_)
             | Kind::Choice(_)
@@ -400,6 +401,10 @@ fn number(text: &str, kind: &Kind) -> Result<(Value, bool), String> {
             let n = units::int(text)?;
             Ok((Value::Int(n), (*min..=*max).contains(&n)))
         }
+        Kind::Signed { min, max } => {
+            let n = units::signed(text)?;
+            Ok((Value::Signed(n), (*min..=*max).contains(&n)))
+        }
         Kind::Span { min, max } => {
             let (first, last) = units::range(text)?;
             Ok((Value::Span(first, last), *min <= first && last <= *max))
@@ -427,7 +432,7 @@ fn number(text: &str, kind: &Kind) -> Result<(Value, bool), String> {
 /// The kind in two words, for "expected …, found …".
 fn short(kind: &Kind) -> &'static str {
     match kind {
-        Kind::Int { .. } => "a whole number",
+        Kind::Int { .. } | Kind::Signed { .. } => "a whole number",
         Kind::Span { .. } => "a whole number or range",
         Kind::Duration { .. } => "a duration",
         Kind::Size { .. } => "a size",

@@ -110,6 +110,7 @@ impl Key {
             }
             Kind::Bool
             | Kind::Int { .. }
+            | Kind::Signed { .. }
             | Kind::Span { .. }
             | Kind::Word(_)
             | Kind::Choice(_)
@@ -146,6 +147,11 @@ pub(super) enum Kind {
     Int {
         min: u64,
         max: u64,
+    },
+    /// A number that may be below zero.
+    Signed {
+        min: i64,
+        max: i64,
     },
     /// A number, or two with a `-` between.
     Span {
@@ -225,6 +231,7 @@ impl Kind {
         match self {
             Self::Bool => "true or false".into(),
             Self::Int { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Signed { min, max } => format!("a whole number from {min} to {max}"),
             Self::Span { min, max } => {
                 format!(
                     "a whole number from {min} to {max}, or a range such as {}",

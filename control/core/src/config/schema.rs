@@ -61,7 +61,9 @@ fn property(key: &Key) -> Json {
 /// A default as JSON would have it.
 fn default(kind: &Kind, text: &str) -> Json {
     match kind {
-        Kind::Bool | Kind::Int { .. } => serde_json::from_str(text).unwrap_or(json!(text)),
+        Kind::Bool | Kind::Int { .. } | Kind::Signed { .. } => {
+            serde_json::from_str(text).unwrap_or(json!(text))
+        }
         Kind::List { .. } if text == "[]" => json!([]),
         Kind::List { .. } => {
             json!(
@@ -86,6 +88,9 @@ fn kind(kind: &Kind) -> Json {
     match kind {
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Int { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Kind::Signed { min, max } => {
+            json!({"type": "integer", "minimum": min, "maximum": max})
+        }
         Kind::Span { min, max } => json!({"anyOf": [
             {"type": "integer", "minimum": min, "maximum": max},
             {"type": "string", "pattern": "^[0-9]+ *- *[0-9]+$"},

@@ -4,7 +4,7 @@
 //! consumer checks nothing again; `parse` in the parent module is the only maker.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// Workers, memory and answers: fixed from start to stop.
     pub runtime: Runtime,
-    /// VRRP instances. This release reads and checks them, and does nothing with them.
+    /// VRRP instances in listed order; names are unique, and no VIP is in two.
     pub vrrp: Vec<VrrpInstance>,
     /// Health checks in listed order; names are unique.
     pub health_checks: Vec<Arc<HealthCheck>>,
@@ -146,6 +146,23 @@ impl Prefix {
     }
 }
 
+impl Prefix {
+    /// The network's own address: host bits zero.
+    pub fn network(&self) -> IpAddr {
+        let host_bits = |width: u32| width.saturating_sub(u32::from(self.len));
+        match self.address {
+            IpAddr::V4(a) => {
+                let mask = u32::MAX.checked_shl(host_bits(32)).unwrap_or(0);
+                Ipv4Addr::from_bits(a.to_bits() & mask).into()
+            }
+            IpAddr::V6(a) => {
+                let mask = u128::MAX.checked_shl(host_bits(128)).unwrap_or(0);
+                Ipv6Addr::from_bits(a.to_bits() & mask).into()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.len)
@@ -255,8 +272,85 @@ pub struct VrrpInstance {
     pub preempt_delay: Duration,
     /// Whether the VIPs answer with the virtual MAC instead of the port's.
     pub virtual_mac: bool,
-    /// VIPs in advertised order, one family.
+    /// VIPs in advertised order, one family, at least one; IPv6 begins with a link-local one.
     pub addresses: Vec<IpAddr>,
+    /// VIPs that are answered for and not advertised, of the same family.
+    pub extra_addresses: Vec<IpAddr>,
+    /// The password of version 2, padded with zeros.
+    pub auth: Option<[u8; 8]>,
+    /// Other directors that are sent to instead of the group; empty is multicast.
+    pub peers: Vec<IpAddr>,
+    /// Instances of one group change role together.
+    pub group: Option<String>,
+    /// How adverts of version 3 over IPv4 are summed up.
+    pub checksum: VrrpChecksum,
+    /// What must be well.
+    pub track: Vec<Track>,
+    /// What is run on a change of role.
+    pub notify: Notify,
+}
+
+impl VrrpInstance {
+    /// All VIPs, advertised or not.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().chain(&self.extra_addresses).copied()
+    }
+}
+
+/// Which checksum an advert of version 3 over IPv4 carries. Both are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VrrpChecksum {
+    /// With the pseudo-header, as keepalived and FRR send it.
+    Rfc5798,
+    /// Over the message alone.
+    Rfc9568,
+}
+
+/// Something that must be well for an instance to be Active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// What it is.
+    pub what: Tracked,
+    /// Below 0: added to the priority while it is not well; above 0: while it is. 0: the
+    /// instance is in fault while it is not well.
+    pub weight: i16,
+}
+
+/// What is tracked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracked {
+    /// The link of a port.
+    Port(String),
+    /// The quorum of a service.
+    Service(String),
+    /// A route of the kernel's.
+    Route(Prefix),
+    /// The exit status of a program.
+    Script {
+        /// The program and its arguments.
+        argv: Vec<String>,
+        /// Between two runs.
+        interval: Duration,
+        /// A run that takes longer has failed.
+        timeout: Duration,
+        /// Successes in a row until it is well.
+        rise: u16,
+        /// Failures in a row until it is not.
+        fall: u16,
+    },
+}
+
+/// Programs, with their arguments, to run on a change of role; empty is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// It became Active.
+    pub master: Vec<String>,
+    /// It became Backup.
+    pub backup: Vec<String>,
+    /// It can be neither.
+    pub fault: Vec<String>,
+    /// A program that runs longer is ended.
+    pub timeout: Duration,
 }
 
 /// A named health check.

@@ -26,6 +26,15 @@ pub(super) fn int(text: &str) -> Result<u64, Remedy> {
     Ok(text.parse().unwrap_or(u64::MAX))
 }
 
+/// A whole number that may begin with a sign.
+pub(super) fn signed(text: &str) -> Result<i64, Remedy> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    Ok(sign * i64::try_from(int(digits)?).unwrap_or(i64::MAX))
+}
+
 /// A number with its unit: `("500", "ms")`.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -154,6 +163,23 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, Remedy> {
         if len < 31 && v4.to_bits() & host_bits == host_bits {
             return Err("this is the network's broadcast address; give the host's own".into());
         }
+    }
+    Ok(Prefix { address, len })
+}
+
+/// A network with its prefix length, host bits zero: `0.0.0.0/0`.
+pub(super) fn network(text: &str) -> Result<Prefix, Remedy> {
+    let (host, len) = text
+        .split_once('/')
+        .ok_or_else(|| "add the prefix length, such as `/24`".to_owned())?;
+    let address: IpAddr = host.parse().map_err(|_| "this is no address".to_owned())?;
+    let len_max = if address.is_ipv4() { 32 } else { 128 };
+    let len = int(len).ok().filter(|len| *len <= len_max);
+    let len = len.and_then(|len| u8::try_from(len).ok());
+    let len = len.ok_or_else(|| format!("the prefix length is 0 to {len_max}"))?;
+    let network = Prefix { address, len }.network();
+    if network != address {
+        return Err(format!("the network is {network}/{len}"));
     }
     Ok(Prefix { address, len })
 }

@@ -17,6 +17,7 @@ pub(super) enum Value {
     Bool(bool),
     /// Also sizes, in octets.
     Int(u64),
+    Signed(i64),
     /// First and last, equal for a single number.
     Span(u64, u64),
     Text(String),
@@ -212,6 +213,7 @@ from_value! {
     u16: Value::Int(n) => n.try_into().ok();
     u32: Value::Int(n) => n.try_into().ok();
     CpuId: Value::Int(n) => n.try_into().ok().map(CpuId);
+    i16: Value::Signed(n) => n.try_into().ok();
     L4Port: Value::Int(n) => n.try_into().ok().map(L4Port);
     VlanId: Value::Int(n) => n.try_into().ok().map(VlanId);
     Weight: Value::Int(n) => n.try_into().ok().map(Weight);

@@ -14,7 +14,7 @@ use crate::health::Verdicts;
 use crate::mirror::Mirror;
 use crate::overlay::{self, Overlay};
 use crate::ports::PortFact;
-use crate::reconcile::{Inputs, Roles, Snapshot, reconcile};
+use crate::reconcile::{Inputs, Snapshot, reconcile};
 
 /// The last accepted file in the state directory.
 pub const LAST_GOOD: &str = "last-good.yaml";
@@ -26,7 +26,6 @@ pub(super) struct World {
     pub(super) config: Arc<Config>,
     pub(super) overlay: Overlay,
     pub(super) verdicts: Verdicts,
-    pub(super) roles: Roles,
     pub(super) mirror: Mirror,
     pub(super) facts: Arc<[PortFact]>,
     pub(super) steering: Steering,
@@ -62,7 +61,6 @@ impl World {
             config: &self.config,
             overlay: &self.overlay,
             health: &self.verdicts,
-            roles: &self.roles,
             mirror: &self.mirror,
             ports: &self.facts,
             steering: &self.steering,

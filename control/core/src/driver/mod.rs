@@ -38,7 +38,7 @@ use crate::health::runner::Runner;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::ports::PortFact;
-use crate::reconcile::{Roles, Snapshot, reconcile};
+use crate::reconcile::{Snapshot, reconcile};
 use crate::responder::{Action, Responder};
 use crate::taps::TapsError;
 use crate::uplink::Uplink;
@@ -200,7 +200,6 @@ impl<D: Dataplane> Control<D> {
             config: Arc::new(config),
             overlay,
             verdicts: crate::health::Verdicts::default(),
-            roles: Roles::default(),
             facts: facts.into(),
             steering,
             state,

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_engine::id::{PortId, ServerId, ServiceId};
-use weir_engine::tables::{Family, Map, NatSource, PortRange, Role, Unserved, Vip};
+use weir_engine::tables::{Family, Map, NatSource, PortRange, Unserved, Vip};
 use weir_wire::addr::{Address, L4Port, Protocol};
 
-use super::Roles;
+use super::instances::Instances;
 use super::routing::RoutingFamily;
 use crate::config::{self, PortSpec};
 
@@ -47,7 +47,7 @@ pub(super) fn family<A: Split>(
     services: &[(ServiceId, &config::Service)],
     nat: &NatSources,
     ports: &[weir_engine::tables::Port],
-    roles: &Roles,
+    instances: &Instances,
     routing: &RoutingFamily<A>,
 ) -> Family<A> {
     let mut family = Family {
@@ -70,7 +70,7 @@ pub(super) fn family<A: Split>(
         let protocol = protocol(service.protocol);
         // The first listed service of a VIP decides what its other ports answer.
         family.vips.entry(vip).or_insert_with(|| Vip {
-            role: roles.role(service.address),
+            role: instances.role(service.address),
             unserved: unserved(service.unserved),
             dip: family.dips.get(&vip).copied(),
         });
@@ -86,6 +86,15 @@ pub(super) fn family<A: Split>(
                 ranges.entry((vip, protocol)).or_default().push(range);
             }
         }
+    }
+    for (address, role) in instances.vips() {
+        let Some(vip) = A::of(address) else { continue };
+        // No service uses it: a floating gateway.
+        family.vips.entry(vip).or_insert_with(|| Vip {
+            role,
+            unserved: Unserved::Answer,
+            dip: family.dips.get(&vip).copied(),
+        });
     }
     for (key, mut list) in ranges {
         list.sort_by_key(|range| (range.last.0 - range.first.0, range.first));
@@ -231,17 +240,6 @@ impl NatSources {
             if let Some(address) = A::of(ip) {
                 family.nat_hosts.insert((address, protocol), source);
             }
-        }
-    }
-}
-
-impl Roles {
-    /// The role for `vip`: Active unless VRRP says otherwise.
-    pub fn role(&self, vip: IpAddr) -> Role {
-        if self.backups.contains(&vip) {
-            Role::Backup
-        } else {
-            Role::Active
         }
     }
 }

@@ -10,6 +10,7 @@
 //! its own share of the slots, and with it no flow that a flow table knows.
 
 mod family;
+mod instances;
 mod routing;
 mod service;
 mod slots;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_engine::id::{ServerId, ServiceId};
+use weir_engine::lease::LEASES_MAX;
 use weir_engine::steering::Steering;
 use weir_engine::tables::{
     AnswerLimits, Hop, Mode, SERVERS_MAX, SERVICES_MAX, Server, Service, Tables,
@@ -39,13 +41,6 @@ use slots::Slots;
 /// How long frames wait for their next hop's MAC.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// VRRP roles by VIP. A VIP in no instance is always Active.
-#[derive(Clone, Debug, Default)]
-pub struct Roles {
-    /// VIPs that another director serves.
-    pub backups: hashbrown::HashSet<IpAddr, ahash::RandomState>,
-}
-
 /// Everything that tables follow from.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -55,8 +50,6 @@ pub struct Inputs<'a> {
     pub overlay: &'a Overlay,
     /// Which checked servers are up.
     pub health: &'a Verdicts,
-    /// Which VIPs are ours to serve.
-    pub roles: &'a Roles,
     /// The kernel's addresses, routes and neighbours.
     pub mirror: &'a Mirror,
     /// What the devices are really like, by position in `config.ports`.
@@ -80,6 +73,12 @@ pub enum ReconcileError {
         /// How many are configured.
         count: usize,
     },
+    /// The configuration names more VRRP instances than there are leases.
+    #[error("vrrp: {count} instances are configured, at most {LEASES_MAX} fit")]
+    Instances {
+        /// How many are configured.
+        count: usize,
+    },
     /// The caller's port facts do not belong to this configuration.
     #[error("ports: {configured} are configured, {opened} are open: restart to change ports")]
     Ports {
@@ -97,6 +96,8 @@ pub struct Snapshot {
     pub tables: Arc<Tables>,
     services: Slots<ServiceKey>,
     servers: Slots<ServerKey>,
+    /// VRRP instances by name: their slots are those of the leases.
+    instances: Slots<Box<str>>,
     routing: Routing,
 }
 
@@ -134,6 +135,7 @@ impl Default for Snapshot {
             tables: Arc::default(),
             services: Slots::new(SERVICES_MAX),
             servers: Slots::new(SERVERS_MAX),
+            instances: Slots::new(LEASES_MAX),
             routing: Routing::default(),
         }
     }
@@ -159,7 +161,9 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
     let services: Vec<(ServiceId, &config::Service)> = ids.zip(&config.services).collect();
     let placed = place_servers(&mut next.servers, &slots, config)?;
     next.routing = previous.routing.update(config, inputs.mirror);
-    let ports = routing::ports(config, inputs.ports, inputs.mirror);
+    let instances = instances::place(&mut next.instances, config, inputs.ports)?;
+    let mut ports = routing::ports(config, inputs.ports, inputs.mirror);
+    instances.add_virtual_macs(&mut ports);
     let nat: Vec<NatServer<'_>> = placed.iter().filter_map(Placed::nat).collect();
     let nat = NatSources::new(&nat);
 
@@ -189,8 +193,8 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
         generation: previous.tables.generation + 1,
         steering: inputs.steering.clone(),
         devices: routing::devices(&ports),
-        v4: family::family(&services, &nat, &ports, inputs.roles, &next.routing.v4),
-        v6: family::family(&services, &nat, &ports, inputs.roles, &next.routing.v6),
+        v4: family::family(&services, &nat, &ports, &instances, &next.routing.v4),
+        v6: family::family(&services, &nat, &ports, &instances, &next.routing.v6),
         ports,
         services: built.into(),
         servers: servers.into(),
@@ -199,6 +203,8 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
             per_client: runtime.answers_per_client.map_or(0, u32::from),
             hold: HOLD,
         },
+        instances: instances.into_table(),
+        leases: Arc::clone(&previous.tables.leases),
     });
     Ok(next)
 }

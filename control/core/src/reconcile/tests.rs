@@ -3,19 +3,19 @@
 use std::time::{Duration, Instant};
 
 use weir_engine::id::PortId;
+use weir_engine::lease::LeaseId;
 use weir_engine::tables::{NatSource, NextHop, Role};
 use weir_wire::addr::{MacAddr, Protocol};
 
 use super::*;
 use crate::config::{HealthCheck, Probe, Unserved};
 use crate::overlay::{Edit, State};
-use crate::testing::{config_with, facts, one, server, service, web};
+use crate::testing::{config_with, facts, one, server, service, vrrp, web};
 
 struct World {
     config: Config,
     overlay: Overlay,
     health: Verdicts,
-    roles: Roles,
     mirror: Mirror,
     facts: Vec<PortFact>,
     steering: Steering,
@@ -29,7 +29,6 @@ impl World {
             config,
             overlay: Overlay::default(),
             health: Verdicts::default(),
-            roles: Roles::default(),
             facts: facts(),
             steering: Steering::default(),
         }
@@ -40,7 +39,6 @@ impl World {
             config: &self.config,
             overlay: &self.overlay,
             health: &self.health,
-            roles: &self.roles,
             mirror: &self.mirror,
             ports: &self.facts,
             steering: &self.steering,
@@ -311,12 +309,12 @@ fn vips_know_role_unserved_and_dip() {
     own.unserved = Unserved::Drop;
     let second = service("second", "192.0.2.2", one(444), config::Mode::Dr);
     let mut world = World::new(vec![web(config::Mode::Dr, 1), own, second]);
-    world.roles.backups.insert("192.0.2.10".parse().unwrap());
+    world.config.vrrp = vec![vrrp("edge", "wan0", 51, &["192.0.2.10"])];
     let tables = world.first().tables;
     let vip = |ip: &str| tables.v4.vips[&ip.parse::<std::net::Ipv4Addr>().unwrap()];
     assert_eq!(
         (vip("192.0.2.10").role, vip("192.0.2.10").dip),
-        (Role::Backup, None)
+        (Role::Leased(LeaseId(0)), None)
     );
     assert_eq!(
         (vip("192.0.2.2").role, vip("192.0.2.2").dip),
@@ -331,6 +329,37 @@ fn vips_know_role_unserved_and_dip() {
 }
 
 #[test]
+fn v46_instances_bring_virtual_macs_gateways_and_leases_that_stay() {
+    let mut world = World::new(vec![web(config::Mode::Dr, 1)]);
+    let mut plain = vrrp("plain", "lan0", 9, &["10.0.0.254"]);
+    plain.virtual_mac = false;
+    let six = vrrp("six", "wan0", 51, &["fe80::51", "2001:db8::10"]);
+    world.config.vrrp = vec![vrrp("edge", "wan0", 51, &["192.0.2.10"]), six, plain];
+    let snapshot = world.first();
+    let tables = &snapshot.tables;
+    let mac = |family, id| MacAddr([0, 0, 0x5e, 0, family, id]);
+    let macs = [(mac(1, 51), LeaseId(0)), (mac(2, 51), LeaseId(1))];
+    assert_eq!(*tables.ports[0].virtual_macs, macs);
+    assert!(tables.ports[1].virtual_macs.is_empty());
+    let plain = tables.instance(LeaseId(2)).unwrap();
+    assert_eq!((plain.port, plain.mac), (PortId(1), facts()[1].mac));
+    // No service uses it: a floating gateway, which answers as any VIP does.
+    let gateway = tables.v4.vips[&"10.0.0.254".parse::<std::net::Ipv4Addr>().unwrap()];
+    assert_eq!(gateway.role, Role::Leased(LeaseId(2)));
+    // Another order, one gone: the others keep their leases, and these keep what they hold.
+    let now = weir_engine::time::Time::ZERO;
+    tables
+        .leases
+        .renew(LeaseId(2), now, now + Duration::from_secs(1));
+    world.config.vrrp.reverse();
+    world.config.vrrp.pop();
+    let next = world.after(&snapshot).tables;
+    assert_eq!(&*next.instance(LeaseId(2)).unwrap().name, "plain");
+    assert!(next.instance(LeaseId(0)).is_none());
+    assert!(next.leases.is_held(LeaseId(2), now));
+}
+
+#[test]
 fn what_does_not_fit_is_an_error_and_changes_nothing() {
     let mut world = World::new(Vec::new());
     world.facts.pop();
@@ -338,7 +367,6 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
         config: &world.config,
         overlay: &world.overlay,
         health: &world.health,
-        roles: &world.roles,
         mirror: &world.mirror,
         ports: &world.facts,
         steering: &world.steering,

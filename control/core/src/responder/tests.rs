@@ -302,3 +302,96 @@ fn a17_a_listener_query_is_answered_with_reports() {
     r.expire(at(100), &mut out);
     assert_eq!(out, [Action::Send(WAN, nd::join(MAC, VIP6))]);
 }
+
+const LEASE: LeaseId = LeaseId(0);
+const VIRTUAL_MAC: MacAddr = MacAddr([0, 0, 0x5e, 0, 1, 51]);
+
+/// Tables whose VIPs belong to an instance on `WAN` that answers with `mac`.
+fn leased(mac: MacAddr) -> Tables {
+    let instance = weir_engine::tables::Instance {
+        name: "edge".into(),
+        port: WAN,
+        mac,
+    };
+    Tables {
+        instances: [Some(instance)].into(),
+        ..tables(Role::Leased(LEASE))
+    }
+}
+
+fn question(r: &mut Responder, ms: u64) -> (Disposition, Vec<Action>) {
+    let mut out = Vec::new();
+    let bytes = arp_frame(Operation::Request, CLIENT, VIP);
+    let frame = Frame::parse(&bytes).unwrap();
+    (r.receive(at(ms), WAN, &frame, &mut out), out)
+}
+
+#[test]
+fn v47_v48_only_the_active_answers_and_with_the_virtual_mac() {
+    let mut r = Responder::default();
+    r.configure(at(0), &leased(VIRTUAL_MAC));
+    assert_eq!(question(&mut r, 1), (Disposition::Silent, Vec::new()));
+    assert_eq!(r.deadline(), None, "a Backup announces nothing");
+    r.set_role(at(2), LEASE, Role::Active);
+    let (disposition, out) = question(&mut r, 3);
+    assert_eq!(disposition, Disposition::Answered);
+    let answer = arp::reply((VIRTUAL_MAC, VIP), (OTHER, CLIENT));
+    assert_eq!(out, [Action::Send(WAN, answer)]);
+    r.set_role(at(4), LEASE, Role::Backup);
+    assert_eq!(question(&mut r, 5), (Disposition::Silent, Vec::new()));
+    let mut out = Vec::new();
+    r.expire(at(5), &mut out);
+    assert!(out.is_empty(), "and nothing that was due before goes out");
+}
+
+#[test]
+fn a6_v51_who_becomes_active_announces_every_vip_at_once_and_on_its_port_only() {
+    let mut r = Responder::default();
+    r.configure(at(0), &leased(VIRTUAL_MAC));
+    r.set_role(at(10), LEASE, Role::Active);
+    assert_eq!(r.deadline(), Some(at(10)));
+    let mut out = Vec::new();
+    r.expire(at(10), &mut out);
+    for vip in [VIP, ROUTED] {
+        let frame = arp::announcement(VIRTUAL_MAC, vip);
+        assert!(out.contains(&Action::Send(WAN, frame)), "{vip}");
+    }
+    let advert = nd::advert(VIRTUAL_MAC, VIP6, None);
+    assert!(out.contains(&Action::Send(WAN, advert)));
+    let on_wan = |action: &Action| matches!(action, Action::Send(WAN, _));
+    assert!(out.iter().all(on_wan));
+}
+
+#[test]
+fn v35_after_a_split_all_vips_are_announced_again() {
+    let mut r = Responder::default();
+    r.configure(at(0), &leased(VIRTUAL_MAC));
+    r.set_role(at(0), LEASE, Role::Active);
+    let mut out = Vec::new();
+    r.expire(at(0), &mut out);
+    let first = out.len();
+    out.clear();
+    r.announce_all(at(50), LEASE);
+    r.expire(at(50), &mut out);
+    assert_eq!(out.len(), first);
+}
+
+#[test]
+fn the_active_s_own_claim_is_no_conflict_for_a_backup() {
+    for (mac, claimant) in [(VIRTUAL_MAC, VIRTUAL_MAC), (MAC, OTHER)] {
+        let mut r = Responder::default();
+        r.configure(at(0), &leased(mac));
+        let mut out = Vec::new();
+        let mut bytes = arp::announcement(claimant, VIP);
+        let frame = Frame::parse(&bytes).unwrap();
+        r.receive(at(1), WAN, &frame, &mut out);
+        assert!(out.is_empty(), "{out:?}");
+        // A station that is no director.
+        bytes = arp::announcement(OTHER, VIP);
+        let frame = Frame::parse(&bytes).unwrap();
+        r.set_role(at(2), LEASE, Role::Active);
+        r.receive(at(3), WAN, &frame, &mut out);
+        let conflict = |action: &Action| matches!(action, Action::Conflict(_));
+        assert!(out.iter().any(conflict));
+    }
+}

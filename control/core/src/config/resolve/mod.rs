@@ -22,10 +22,11 @@ use super::value::{Fields, Value};
 pub(super) fn config(root: &Fields, sink: &mut Sink<'_>) -> Config {
     let ports = ports::read(root, sink);
     let health_checks = checks::read(root, sink);
+    let services = services::read(root, &ports, &health_checks, sink);
     Config {
         runtime: runtime(&root.section("runtime", &RUNTIME), sink),
-        vrrp: vrrp::read(root, &ports, sink),
-        services: services::read(root, &ports, &health_checks, sink),
+        vrrp: vrrp::read(root, &ports, &services, sink),
+        services,
         management: management(&root.section("management", &MANAGEMENT)),
         health_checks: health_checks.into_checks(),
         ports: ports.into_ports(),

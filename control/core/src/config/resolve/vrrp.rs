@@ -1,10 +1,11 @@
-//! VRRP instances: read and checked, so that a file written now is right when VRRP is there.
+//! VRRP instances.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::diagnostic::Sink;
-use super::super::types::VrrpInstance;
+use super::super::tables::{VRRP_AUTH, VRRP_NOTIFY, VRRP_UNICAST};
+use super::super::types::{Notify, Service, Track, Tracked, VrrpChecksum, VrrpInstance};
 use super::super::units::show_duration;
 use super::super::value::{Fields, Value};
 use super::ports::Ports;
@@ -13,13 +14,20 @@ use super::{Taken, dangling};
 /// Longest interval of version 3: 4095 centiseconds (RFC 9568 §5.2.7).
 const INTERVAL_V3_MAX: Duration = Duration::from_millis(40_950);
 
-pub(super) fn read(root: &Fields, ports: &Ports, sink: &mut Sink<'_>) -> Vec<VrrpInstance> {
+pub(super) fn read(
+    root: &Fields,
+    ports: &Ports,
+    services: &[Service],
+    sink: &mut Sink<'_>,
+) -> Vec<VrrpInstance> {
     let mut taken = Claims::default();
     let mut all = Vec::new();
     for fields in root.sections("vrrp") {
         timing(fields, sink);
         versions(fields, sink);
-        if let Some(instance) = instance(fields) {
+        if let Some(mut instance) = instance(fields) {
+            instance.track = tracks(fields, (ports, services), sink);
+            instance.notify = notify(fields, sink);
             placed(&instance, fields, ports, &mut taken, sink);
             all.push(instance);
         }
@@ -47,8 +55,124 @@ fn instance(fields: &Fields) -> Option<VrrpInstance> {
         preempt: fields.get("preempt"),
         preempt_delay: fields.get("preempt_delay"),
         virtual_mac: fields.get("virtual_mac"),
-        addresses: fields.read::<Vec<IpAddr>>("addresses").unwrap_or_default(),
+        addresses: link_local_first(fields.read("addresses").unwrap_or_default()),
+        extra_addresses: fields.read("extra_addresses").unwrap_or_default(),
+        auth: fields
+            .section("auth", &VRRP_AUTH)
+            .read("password")
+            .map(padded),
+        peers: fields
+            .section("unicast", &VRRP_UNICAST)
+            .read("peers")
+            .unwrap_or_default(),
+        group: fields.read("group"),
+        checksum: match fields.get("checksum") {
+            "rfc9568" => VrrpChecksum::Rfc9568,
+            _ => VrrpChecksum::Rfc5798,
+        },
+        track: Vec::new(),
+        notify: Notify::default(),
     })
+}
+
+/// The first IPv6 address of an advert is a link-local one (RFC 9568 §5.2.9); the order of the
+/// others is the file's.
+fn link_local_first(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let link_local = |a: &IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+    addresses.sort_by_key(|address| !link_local(address));
+    addresses
+}
+
+/// At most eight octets, as the table says.
+fn padded(password: String) -> [u8; 8] {
+    let mut octets = [0; 8];
+    for (octet, letter) in octets.iter_mut().zip(password.bytes()) {
+        *octet = letter;
+    }
+    octets
+}
+
+/// A command's words; the first must be a program by its whole path.
+fn command(fields: &Fields, key: &str, sink: &mut Sink<'_>) -> Vec<String> {
+    let argv: Vec<String> = fields.read(key).unwrap_or_default();
+    if let Some(program) = argv.first().filter(|program| !program.starts_with('/')) {
+        let message = format!("{key}: `{program}` is no absolute path of a program");
+        sink.error(fields.span_of(key), message)
+            .label("there is no shell and no search path here")
+            .help("write arguments as a list: [/usr/bin/true, argument]");
+    }
+    argv
+}
+
+fn notify(fields: &Fields, sink: &mut Sink<'_>) -> Notify {
+    let fields = fields.section("notify", &VRRP_NOTIFY);
+    Notify {
+        master: command(&fields, "master", sink),
+        backup: command(&fields, "backup", sink),
+        fault: command(&fields, "fault", sink),
+        timeout: fields.get("timeout"),
+    }
+}
+
+fn tracks(
+    fields: &Fields,
+    (ports, services): (&Ports, &[Service]),
+    sink: &mut Sink<'_>,
+) -> Vec<Track> {
+    let one = |fields: &Fields| track(fields, (ports, services), sink);
+    fields.sections("track").filter_map(one).collect()
+}
+
+fn track(
+    fields: &Fields,
+    (ports, services): (&Ports, &[Service]),
+    sink: &mut Sink<'_>,
+) -> Option<Track> {
+    const KINDS: [&str; 4] = ["port", "service", "route", "script"];
+    let given: Vec<&str> = KINDS.into_iter().filter(|k| fields.is_given(k)).collect();
+    let &[kind] = given.as_slice() else {
+        sink.error(fields.span, "track: one of port, service, route and script")
+            .label(match given.len() {
+                0 => "none of them is given".to_owned(),
+                _ => format!("{} are given", given.join(" and ")),
+            });
+        return None;
+    };
+    for key in ["interval", "timeout", "rise", "fall"] {
+        if kind != "script" && fields.is_given(key) {
+            sink.error(fields.span_of(key), format!("{key}: a {kind} is not run"))
+                .label("leave it out");
+        }
+    }
+    let what = match kind {
+        "port" => {
+            let name: String = fields.read("port")?;
+            if !ports.names().any(|port| port == name) {
+                let span = fields.span_of("port");
+                dangling("port", "port", &name, ports.names(), span, sink);
+            }
+            Tracked::Port(name)
+        }
+        "service" => {
+            let name: String = fields.read("service")?;
+            let names = services.iter().map(|service| service.name.as_str());
+            if !names.clone().any(|service| service == name) {
+                let span = fields.span_of("service");
+                dangling("service", "service", &name, names, span, sink);
+            }
+            Tracked::Service(name)
+        }
+        "route" => Tracked::Route(fields.read("route")?),
+        _ => Tracked::Script {
+            argv: command(fields, "script", sink),
+            interval: fields.get("interval"),
+            timeout: fields.get("timeout"),
+            rise: fields.get("rise"),
+            fall: fields.get("fall"),
+        },
+    };
+    let weight = fields.get("weight");
+    Some(Track { what, weight })
 }
 
 fn timing(fields: &Fields, sink: &mut Sink<'_>) {
@@ -118,6 +242,28 @@ fn placed(
     let family = if first.is_ipv4() { "IPv4" } else { "IPv6" };
     let id = format!("{} on {} for {family}", instance.id, instance.port);
     taken.ids.claim("id", id, name, fields.span_of("id"), sink);
+    if instance.version == 2 && !first.is_ipv4() {
+        sink.error(
+            fields.span_of("addresses"),
+            "addresses: VRRP version 2 is IPv4 only",
+        )
+        .help("write `version: 3`");
+    }
+    for peer in fields.section("unicast", &VRRP_UNICAST).items("peers") {
+        let Value::Address(address) = peer.value else {
+            continue;
+        };
+        if address.is_ipv4() != first.is_ipv4() {
+            sink.error(peer.span, format!("peers: {address} is not {family}"))
+                .label("peers are of the VIPs' family");
+        } else if let Some(port) = ports.owner(address) {
+            sink.error(peer.span, format!("peers: {address} is Weir's own address"))
+                .label(format!(
+                    "on port `{}`; a peer is another director",
+                    port.name
+                ));
+        }
+    }
     for key in ["addresses", "extra_addresses"] {
         for item in fields.items(key) {
             let Value::Address(address) = item.value else {

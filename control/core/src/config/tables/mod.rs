@@ -13,11 +13,10 @@ pub(super) use checks::{EXPECT, HEALTH_CHECK};
 pub(super) use ports::{NEIGHBOUR, PORT};
 pub(super) use runtime::{MANAGEMENT, RUNTIME};
 pub(super) use services::{PERSISTENCE, SERVER, SERVICE, SORRY_SERVER, TIMEOUTS, TUNNEL};
-pub(super) use vrrp::{VRRP, VRRP_AUTH, VRRP_UNICAST};
+pub(super) use vrrp::{VRRP, VRRP_AUTH, VRRP_NOTIFY, VRRP_TRACK, VRRP_UNICAST};
 pub(super) use words::NAME;
 
 use super::keys::{Key, Kind, Section};
-use vrrp::VRRP_SAMPLE;
 
 /// The document.
 pub(super) static ROOT: Section = Section {
@@ -49,8 +48,7 @@ pub(super) static ROOT: Section = Section {
             },
             "[…]",
             "VRRP instances. A VIP in none of them is always Active.",
-        )
-        .later_sample(VRRP_SAMPLE),
+        ),
         Key::new(
             "health_checks",
             Kind::Named {
@@ -95,7 +93,7 @@ pub(super) static ROOT: Section = Section {
 };
 
 /// Every section, for "is a key of".
-pub(super) static SECTIONS: [&Section; 16] = [
+pub(super) static SECTIONS: [&Section; 18] = [
     &ROOT,
     &PORT,
     &NEIGHBOUR,
@@ -111,5 +109,7 @@ pub(super) static SECTIONS: [&Section; 16] = [
     &MANAGEMENT,
     &VRRP,
     &VRRP_AUTH,
+    &VRRP_NOTIFY,
+    &VRRP_TRACK,
     &VRRP_UNICAST,
 ];

@@ -1,12 +1,7 @@
 //! Keys of VRRP instances.
 
 use super::super::keys::{Key, Kind, Section, now};
-use super::words::{ADDRESS, NAME, PASSWORD, PORT_NAME};
-
-/// The `vrrp` of the documented sample.
-pub(in super::super) const VRRP_SAMPLE: &str = "[{name: edge, port: wan0, id: 51, \
-    version: 3, priority: 150, interval: 1s, preempt: true, preempt_delay: 0s, virtual_mac: true, \
-    addresses: [192.0.2.10, 192.0.2.11]}]";
+use super::words::{ADDRESS, ARGUMENT, NAME, NETWORK, PASSWORD, PORT_NAME};
 
 pub(in super::super) static VRRP: Section = Section {
     noun: "a VRRP instance",
@@ -107,8 +102,8 @@ pub(in super::super) static VRRP: Section = Section {
         .default("[]"),
         Key::new(
             "notify",
-            Kind::Opaque,
-            "{}",
+            Kind::Section(&VRRP_NOTIFY),
+            "{master: /etc/weir/became-active}",
             "Programs to run on a change of role.",
         ),
         Key::new(
@@ -125,10 +120,16 @@ pub(in super::super) static VRRP: Section = Section {
         ),
         Key::new(
             "track",
-            Kind::Opaque,
-            "[]",
-            "What must be well for the instance to be Active.",
-        ),
+            Kind::List {
+                of: &Kind::Section(&VRRP_TRACK),
+                min: 0,
+                max: 32,
+            },
+            "[{port: lan0}, {service: web, weight: -50}]",
+            "What must be well for the instance to be Active, or changes its priority. The \
+             instance's own port always is tracked.",
+        )
+        .default("[]"),
         Key::new(
             "group",
             Kind::Word(&NAME),
@@ -178,4 +179,119 @@ pub(in super::super) static VRRP_UNICAST: Section = Section {
         "Addresses of the other directors.",
     )
     .required()],
+};
+
+/// A command: a program, or a program with its arguments.
+const COMMAND: Kind = Kind::OneOrList {
+    of: &Kind::Word(&ARGUMENT),
+    max: 64,
+};
+
+pub(in super::super) static VRRP_NOTIFY: Section = Section {
+    noun: "notify",
+    keys: &[
+        Key::new(
+            "master",
+            COMMAND,
+            "/etc/weir/became-active",
+            "Run when the instance becomes Active.",
+        ),
+        Key::new(
+            "backup",
+            COMMAND,
+            "[/etc/weir/notify, backup]",
+            "Run when the instance becomes Backup.",
+        ),
+        Key::new(
+            "fault",
+            COMMAND,
+            "[/etc/weir/notify, fault]",
+            "Run when the instance can be neither.",
+        ),
+        Key::new(
+            "timeout",
+            Kind::Duration {
+                min: 100,
+                max: 60_000,
+            },
+            "10s",
+            "A program that runs longer is ended.",
+        )
+        .default("10s"),
+    ],
+};
+
+pub(in super::super) static VRRP_TRACK: Section = Section {
+    noun: "a tracked thing",
+    keys: &[
+        Key::new(
+            "port",
+            Kind::Word(&PORT_NAME),
+            "lan0",
+            "A port, which must have link.",
+        ),
+        Key::new(
+            "service",
+            Kind::Word(&NAME),
+            "web",
+            "A service, which must have its quorum.",
+        ),
+        Key::new(
+            "route",
+            Kind::Word(&NETWORK),
+            "0.0.0.0/0",
+            "A route that the kernel must have by one of the ports.",
+        ),
+        Key::new(
+            "script",
+            COMMAND,
+            "[/etc/weir/uplink-works]",
+            "A program, which must exit with status 0.",
+        ),
+        Key::new(
+            "weight",
+            Kind::Signed {
+                min: -253,
+                max: 253,
+            },
+            "-50",
+            "Below 0: added to the priority while it is not well; above 0: while it is. 0: the \
+             instance is in fault while it is not well.",
+        )
+        .default("0"),
+        Key::new(
+            "interval",
+            Kind::Duration {
+                min: 100,
+                max: 3_600_000,
+            },
+            "1s",
+            "Between two runs (script).",
+        )
+        .default("1s"),
+        Key::new(
+            "timeout",
+            Kind::Duration {
+                min: 100,
+                max: 60_000,
+            },
+            "5s",
+            "A run that takes longer has failed (script).",
+        )
+        .default("5s"),
+        Key::new(
+            "rise",
+            Kind::Int { min: 1, max: 1000 },
+            "1",
+            "Successes in a row until it is well (script).",
+        )
+        .default("1"),
+        Key::new(
+            "fall",
+            Kind::Int { min: 1, max: 1000 },
+            "1",
+            "Failures in a row until it is not (script).",
+        )
+        .default("1"),
+    ],
 };

@@ -22,6 +22,14 @@ pub(in super::super) static PREFIX: Word = Word {
     later: &[],
 };
 
+pub(in super::super) static NETWORK: Word = Word {
+    what: "a network",
+    allowed: "a network with its prefix length: 0.0.0.0/0, 198.51.100.0/24, \"2001:db8::/32\"",
+    pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
+    read: |text| units::network(text).map(Value::Prefix),
+    later: &[],
+};
+
 pub(in super::super) static MAC: Word = Word {
     what: "the MAC of one station",
     allowed: "six hexadecimal octets: \"02:00:00:00:00:21\"",
@@ -91,6 +99,18 @@ pub(in super::super) static LISTEN: Word = Word {
     allowed: "ADDRESS:PORT or [ADDRESS]:PORT, such as 127.0.0.1:9090",
     pattern: "^.+:[0-9]+$",
     read: |text| units::socket(text).map(Value::Socket),
+    later: &[],
+};
+
+pub(in super::super) static ARGUMENT: Word = Word {
+    what: "a word of a command",
+    allowed: "a word of at most 4096 octets; the first is the absolute path of a program",
+    pattern: "",
+    read: |text| match text.len() {
+        0 => Err("this is empty".into()),
+        1..=4096 => Ok(Value::Text(text.into())),
+        len => Err(format!("this has {len} octets")),
+    },
     later: &[],
 };
 

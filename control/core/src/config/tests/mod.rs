@@ -76,7 +76,6 @@ fn the_sample_of_the_interfaces_passes_and_says_what_waits() {
     let loaded = load(&examples().join("weir.yaml")).expect("the sample always passes");
     let waits: Vec<_> = loaded.warnings.iter().map(|w| w.message.as_str()).collect();
     let keys = [
-        "vrrp",
         "path",
         "persistence",
         "sorry_server",

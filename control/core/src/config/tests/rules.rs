@@ -297,17 +297,9 @@ fn sections_of_later_releases_are_refused_unless_empty() {
     accept(&with("runtime:", "vrrp: []\nruntime:"));
 }
 
-/// Two messages are right here: the mistake, and that VRRP is not in this release.
 #[track_caller]
 fn refuse_vrrp(keys: &str, expected: &str) {
-    let errors = parse("t.yaml", &vrrp(keys))
-        .expect_err("accepted")
-        .to_string();
-    assert!(
-        errors.contains(expected),
-        "{expected:?} is not in:\n{errors}"
-    );
-    assert!(errors.contains("not in this release: vrrp"), "{errors}");
+    refuse(&vrrp(keys), expected);
 }
 
 #[test]
@@ -322,10 +314,7 @@ fn v25_a_sub_second_interval_needs_vrrp_version_3() {
     );
     refuse_vrrp("addresses: [192.0.2.10], interval: 41s", "10ms to 40950ms");
     refuse_vrrp("addresses: [192.0.2.10], interval: 15ms", "steps of 10ms");
-    refuse(
-        &vrrp("addresses: [192.0.2.10], interval: 500ms"),
-        "not in this release: vrrp",
-    );
+    accept(&vrrp("addresses: [192.0.2.10], interval: 500ms"));
 }
 
 #[test]
@@ -368,4 +357,44 @@ fn vrrp_instances_fit_their_port_and_version() {
             .to_string();
         assert!(errors.contains(&format!("to {what}")), "{errors}");
     }
+}
+
+#[test]
+fn what_a_vrrp_instance_tracks_and_runs_exists() {
+    let track = |keys: &str| vrrp(&format!("addresses: [192.0.2.10], track: [{keys}]"));
+    for good in [
+        "{port: wan0}",
+        "{service: web, weight: -50}",
+        "{route: 0.0.0.0/0, weight: 20}",
+        "{script: /usr/bin/true, interval: 500ms, fall: 3}",
+        "{script: [/usr/bin/test, -e, /etc/passwd]}",
+    ] {
+        accept(&track(good));
+    }
+    refuse(&track("{port: wan7}"), "there is no port `wan7`");
+    refuse(&track("{service: wob}"), "there is no service `wob`");
+    refuse(&track("{weight: 3}"), "none of them is given");
+    refuse(
+        &track("{port: wan0, service: web}"),
+        "port and service are given",
+    );
+    refuse(&track("{port: wan0, interval: 2s}"), "a port is not run");
+    refuse(&track("{port: wan0, weight: 254}"), "-253 to 253");
+    refuse(&track("{route: 10.0.0.1/8}"), "the network is 10.0.0.0/8");
+    refuse(&track("{script: check}"), "no absolute path");
+    let notify = "addresses: [192.0.2.10], notify: {master: [notify, up]}";
+    refuse(&vrrp(notify), "no absolute path");
+}
+
+#[test]
+fn v20_unicast_peers_are_other_directors_of_the_same_family() {
+    let peers = |list: &str| {
+        vrrp(&format!(
+            "addresses: [192.0.2.10], unicast: {{peers: [{list}]}}"
+        ))
+    };
+    accept(&peers("192.0.2.3"));
+    refuse(&peers("192.0.2.2"), "Weir's own address");
+    refuse(&peers("\"2001:db8::3\""), "is not IPv4");
+    refuse_vrrp("addresses: [\"2001:db8::a\"], version: 2", "IPv4 only");
 }
