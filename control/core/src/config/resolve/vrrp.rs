@@ -239,7 +239,7 @@ fn placed(
     let Some(first) = instance.addresses.first() else {
         return;
     };
-    let family = if first.is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = family_name(first.is_ipv4());
     let id = format!("{} on {} for {family}", instance.id, instance.port);
     taken.ids.claim("id", id, name, fields.span_of("id"), sink);
     if instance.version == 2 && !first.is_ipv4() {
@@ -249,21 +249,7 @@ fn placed(
         )
         .help("write `version: 3`");
     }
-    for peer in fields.section("unicast", &VRRP_UNICAST).items("peers") {
-        let Value::Address(address) = peer.value else {
-            continue;
-        };
-        if address.is_ipv4() != first.is_ipv4() {
-            sink.error(peer.span, format!("peers: {address} is not {family}"))
-                .label("peers are of the VIPs' family");
-        } else if let Some(port) = ports.owner(address) {
-            sink.error(peer.span, format!("peers: {address} is Weir's own address"))
-                .label(format!(
-                    "on port `{}`; a peer is another director",
-                    port.name
-                ));
-        }
-    }
+    unicast(fields, first.is_ipv4(), ports, sink);
     for key in ["addresses", "extra_addresses"] {
         for item in fields.items(key) {
             let Value::Address(address) = item.value else {
@@ -298,6 +284,32 @@ fn placed(
             let message = format!("port: {} has no {family} address", instance.port);
             sink.error(fields.span_of("port"), message)
                 .label("advertisements need one as their source");
+        }
+    }
+}
+
+fn family_name(is_v4: bool) -> &'static str {
+    if is_v4 { "IPv4" } else { "IPv6" }
+}
+
+/// Unicast peers are other directors of the VIPs' family.
+fn unicast(fields: &Fields, is_v4: bool, ports: &Ports, sink: &mut Sink<'_>) {
+    for peer in fields.section("unicast", &VRRP_UNICAST).items("peers") {
+        let Value::Address(address) = peer.value else {
+            continue;
+        };
+        if address.is_ipv4() != is_v4 {
+            sink.error(
+                peer.span,
+                format!("peers: {address} is not {}", family_name(is_v4)),
+            )
+            .label("peers are of the VIPs' family");
+        } else if let Some(port) = ports.owner(address) {
+            sink.error(peer.span, format!("peers: {address} is Weir's own address"))
+                .label(format!(
+                    "on port `{}`; a peer is another director",
+                    port.name
+                ));
         }
     }
 }
