@@ -143,13 +143,24 @@ pub(crate) fn advert(mac: MacAddr, vip: Ipv6Addr, to: Option<(MacAddr, Ipv6Addr)
     bytes
 }
 
-/// An MLDv2 report that joins the solicited-node group of `vip`, so that a snooping switch lets
-/// solicitations for it through (A17). It comes from the port's EUI-64 link-local address.
+/// What an MLDv2 report says of a group: the record's type (RFC 3810 §5.2.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Membership {
+    /// `CHANGE_TO_INCLUDE {}`: from nobody any more.
+    Leave = 3,
+    /// `CHANGE_TO_EXCLUDE {}`: from everybody.
+    Join = 4,
+}
+
+/// An MLDv2 report about the solicited-node group of `vip`, so that a snooping switch lets
+/// solicitations for it through (A17), and no longer than needed. It comes from the port's EUI-64
+/// link-local address.
 ///
 /// ```text
-///  IPv6 (hop limit 1) | hop-by-hop: router alert | type 143, 1 record: CHANGE_TO_EXCLUDE {}
+///  IPv6 (hop limit 1) | hop-by-hop: router alert | type 143, 1 record
 /// ```
-pub(crate) fn join(mac: MacAddr, vip: Ipv6Addr) -> Vec<u8> {
+pub(crate) fn report(mac: MacAddr, vip: Ipv6Addr, membership: Membership) -> Vec<u8> {
     const PAYLOAD_LEN: usize = 8 + 28;
     let source = link_local(mac);
     let to = multicast_mac(ALL_MLD_ROUTERS);
@@ -168,7 +179,7 @@ pub(crate) fn join(mac: MacAddr, vip: Ipv6Addr) -> Vec<u8> {
     payload[..8].copy_from_slice(&[58, 0, 5, 2, 0, 0, 1, 0]);
     let report = &mut payload[8..];
     report[..8].copy_from_slice(&[143, 0, 0, 0, 0, 0, 0, 1]);
-    report[8..12].copy_from_slice(&[4, 0, 0, 0]);
+    report[8..12].copy_from_slice(&[membership as u8, 0, 0, 0]);
     report[12..28].copy_from_slice(&group(vip).octets());
     let mut icmp = Icmpv6Packet::new_unchecked(report);
     icmp.fill_checksum(&source, &ALL_MLD_ROUTERS);

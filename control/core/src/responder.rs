@@ -86,6 +86,8 @@ enum Due {
     Announce(u8),
     /// Report the solicited-node group, because a router asked.
     Report,
+    /// Leave the solicited-node group, because the VIP is no longer ours.
+    Leave,
 }
 
 /// The state machine; see the module's text.
@@ -139,7 +141,24 @@ impl Responder {
                         .insert((now, port, address), Due::Announce(ANNOUNCEMENTS));
                 }
             }
+            if !vip.active || vip.ports != before.ports {
+                self.leave(now, address, &before);
+            }
             self.vips.insert(address, vip);
+        }
+        for (address, gone) in old {
+            self.leave(now, address, &gone);
+        }
+    }
+
+    /// Has a VIP leave its groups that was ours until the tables changed (A17). One whose VRRP
+    /// instance steps back stays a member: a Backup sends nothing, and may be Active again soon.
+    fn leave(&mut self, now: Time, address: IpAddr, before: &Vip) {
+        if before.active && address.is_ipv6() {
+            for &port in &before.ports {
+                // What is announced at this moment stays.
+                self.due.entry((now, port, address)).or_insert(Due::Leave);
+            }
         }
     }
 
@@ -342,15 +361,18 @@ impl Responder {
             }
             let ((_, port, address), due) = entry.remove_entry();
             let here = |vip: &Vip| vip.active && vip.ports.contains(&port);
-            if !self.vips.get(&address).is_some_and(here) {
+            let ours = self.vips.get(&address).is_some_and(here);
+            if !ours && due != Due::Leave {
                 continue; // Removed, or another director's by now.
             }
             sent += 1;
             match due {
-                Due::Report => self.report(port, address, out),
+                Due::Leave if self.needs_group(port, address) => {}
+                Due::Leave => self.report(port, address, nd::Membership::Leave, out),
+                Due::Report => self.report(port, address, nd::Membership::Join, out),
                 Due::Announce(left) => {
                     self.announce(port, address, out);
-                    self.report(port, address, out);
+                    self.report(port, address, nd::Membership::Join, out);
                     let (wait, left) = match left {
                         0 | 1 => (REFRESH_INTERVAL, 0),
                         more => (ANNOUNCE_INTERVAL, more - 1),
@@ -411,10 +433,25 @@ impl Responder {
         out.push(Action::Send(port, frame));
     }
 
-    fn report(&self, port: PortId, vip: IpAddr, out: &mut Vec<Action>) {
+    fn report(&self, port: PortId, vip: IpAddr, membership: nd::Membership, out: &mut Vec<Action>) {
         if let (Some(&mac), IpAddr::V6(vip)) = (self.macs.get(port.index()), vip) {
-            out.push(Action::Send(port, nd::join(mac, vip)));
+            out.push(Action::Send(port, nd::report(mac, vip, membership)));
         }
+    }
+
+    /// Whether something else on the port listens to the solicited-node group of `address`: a
+    /// switch knows members by port, so leaving would cut off that too.
+    fn needs_group(&self, port: PortId, address: IpAddr) -> bool {
+        let IpAddr::V6(address) = address else {
+            return false;
+        };
+        let group = nd::group(address);
+        let listens = |other: &IpAddr| matches!(other, IpAddr::V6(a) if nd::group(*a) == group);
+        let vip = |(a, vip): (&IpAddr, &Vip)| vip.active && vip.ports.contains(&port) && listens(a);
+        let mac = self.macs.get(port.index());
+        self.vips.iter().any(vip)
+            || self.dips.iter().any(|(a, on)| *on == port && listens(a))
+            || mac.is_some_and(|mac| nd::group(nd::link_local(*mac)) == group)
     }
 
     /// Whether `address` is a VIP, ours to serve or not.

@@ -144,7 +144,7 @@ fn a16_router_adverts_and_redirects_are_recognised() {
 
 #[test]
 fn a17_a_join_is_an_mldv2_report_for_the_solicited_node_group() {
-    let bytes = join(MAC, VIP);
+    let bytes = report(MAC, VIP, Membership::Join);
     assert_eq!(bytes.len(), 14 + 40 + 8 + 28);
     assert_eq!(&bytes[..6], [0x33, 0x33, 0, 0, 0, 0x16]);
     assert_eq!((bytes[20], bytes[21]), (0, 1)); // hop-by-hop follows, hop limit 1
@@ -162,7 +162,7 @@ fn a17_a_join_is_an_mldv2_report_for_the_solicited_node_group() {
 
 #[test]
 fn listener_queries_are_recognised() {
-    let mut query = join(MAC, VIP);
+    let mut query = report(MAC, VIP, Membership::Join);
     assert!(!is_listener_query(&Frame::parse(&query).unwrap()));
     query[62] = 130;
     assert!(is_listener_query(&Frame::parse(&query).unwrap()));

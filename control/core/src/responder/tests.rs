@@ -292,7 +292,7 @@ fn a13_solicitations_and_probes_for_a_vip_are_answered() {
 fn a17_a_listener_query_is_answered_with_reports() {
     let mut r = responder(Role::Active);
     r.expire(at(0), &mut Vec::new());
-    let mut query = nd::join(OTHER, VIP6);
+    let mut query = nd::report(OTHER, VIP6, nd::Membership::Join);
     query[62] = 130;
     assert_eq!(
         receive(&mut r, at(100), WAN, &query).0,
@@ -300,7 +300,36 @@ fn a17_a_listener_query_is_answered_with_reports() {
     );
     let mut out = Vec::new();
     r.expire(at(100), &mut out);
-    assert_eq!(out, [Action::Send(WAN, nd::join(MAC, VIP6))]);
+    let join = nd::report(MAC, VIP6, nd::Membership::Join);
+    assert_eq!(out, [Action::Send(WAN, join)]);
+}
+
+#[test]
+fn a17_the_group_of_a_vip_that_goes_is_left_unless_another_address_needs_it() {
+    let leave = nd::report(MAC, VIP6, nd::Membership::Leave);
+    let left = |before: &Tables, after: &Tables| {
+        let mut r = Responder::default();
+        r.configure(at(0), before);
+        r.expire(at(0), &mut Vec::new());
+        r.configure(at(100), after);
+        let mut out = Vec::new();
+        r.expire(at(100), &mut out);
+        out.contains(&Action::Send(WAN, leave.clone()))
+    };
+    let before = tables(Role::Active);
+    let mut gone = tables(Role::Active);
+    let vip = gone.v6.vips.remove(&VIP6).unwrap();
+    assert!(left(&before, &gone));
+    assert!(left(&before, &tables(Role::Backup)));
+    assert!(!left(&before, &before));
+    assert!(!left(&tables(Role::Backup), &gone));
+    // The same last three octets make the same group.
+    let neighbour: Ipv6Addr = "2001:db8::1:0:10".parse().unwrap();
+    gone.v6.dips.insert(neighbour, WAN);
+    assert!(!left(&before, &gone));
+    gone.v6.dips.remove(&neighbour);
+    gone.v6.vips.insert(neighbour, vip);
+    assert!(!left(&before, &gone));
 }
 
 const LEASE: LeaseId = LeaseId(0);
