@@ -21,3 +21,4 @@ pub mod taps;
 #[cfg(test)]
 mod testing;
 pub mod uplink;
+pub mod vrrp;

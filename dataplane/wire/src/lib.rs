@@ -29,6 +29,7 @@ pub mod reply;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;
+pub mod vrrp;
 
 #[cfg(test)]
 mod samples;

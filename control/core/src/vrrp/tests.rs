@@ -1,0 +1,1 @@
+//! All instances of a director.
