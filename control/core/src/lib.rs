@@ -17,6 +17,7 @@ pub mod overlay;
 pub mod ports;
 pub mod reconcile;
 pub mod responder;
+pub mod script;
 pub mod taps;
 #[cfg(test)]
 mod testing;

@@ -126,6 +126,16 @@ impl Uplink {
         self.policers.resize(self.macs.len(), all);
     }
 
+    /// Whether the port's limit allows one more VRRP frame; the kernel never sees one.
+    pub fn admit_vrrp(&mut self, now: Time, port: PortId) -> bool {
+        let policers = self.policers.get_mut(port.index());
+        let admitted = policers.is_some_and(|p| p[PuntClass::Vrrp.index()].take(now));
+        if !admitted {
+            self.counters.dropped[UplinkDrop::Limited as usize] += 1;
+        }
+        admitted
+    }
+
     /// Decides about a frame that a worker punted from `port`. `Some` is for the port's TAP;
     /// what is to be sent instead is in `out`.
     pub fn up<'a>(

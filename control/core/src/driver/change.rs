@@ -23,6 +23,19 @@ impl<D: Dataplane> Control<D> {
                 let _ = reply.send(self.health.board().report_one(&service, &server));
             }
             Command::Stop => {}
+            Command::Resign { instance, reply } => {
+                let known = |name: &String| self.world.config.vrrp.iter().any(|v| v.name == *name);
+                let said = match instance {
+                    Some(name) if !known(&name) => Err(format!("there is no VRRP instance {name}")),
+                    name => {
+                        let out = &mut self.vrrp_actions;
+                        let count = self.routers.resign(now, name.as_deref(), out);
+                        self.perform_vrrp(now);
+                        Ok(format!("{count} instances stepped down"))
+                    }
+                };
+                let _ = reply.send(said);
+            }
             Command::Apply {
                 file,
                 allow_shrink,
@@ -151,6 +164,10 @@ impl<D: Dataplane> Control<D> {
         let tables = self.world.snapshot.tables.clone();
         self.responder.configure(now, &tables);
         self.uplink.configure(&tables);
+        self.scripts.configure(now, &self.world.config);
+        let (config, out) = (&self.world.config, &mut self.vrrp_actions);
+        self.routers.configure(now, config, tables.clone(), out);
+        self.perform_vrrp(now);
         if let Some(kernel) = &self.kernel {
             let wanted = wanted_neighbours(&tables, &self.world.config, &kernel.taps);
             kernel.netlink.keep(wanted);
@@ -185,6 +202,8 @@ impl<D: Dataplane> Control<D> {
             vips: self.responder.vips().map(vip).collect(),
             arp_replies: self.responder.replies(),
             uplink: self.uplink.counters().clone(),
+            vrrp: self.routers.report(),
+            vrrp_errors: *self.routers.errors(),
             now,
             ..self.status.clone()
         };

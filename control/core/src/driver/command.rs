@@ -40,6 +40,11 @@ pub(super) enum Command {
         server: String,
         reply: oneshot::Sender<Option<ServerHealth>>,
     },
+    /// Let another director be Active: for one instance and its group, or for all.
+    Resign {
+        instance: Option<String>,
+        reply: oneshot::Sender<Reply>,
+    },
     /// End the control thread.
     Stop,
 }
@@ -133,6 +138,14 @@ impl ControlHandle {
             .await
             .ok()?;
         answer.await.ok()?
+    }
+
+    /// Makes a VRRP instance and its group, or all, step down in favour of another director.
+    ///
+    /// # Errors
+    /// If there is no such instance.
+    pub async fn resign(&self, instance: Option<String>) -> Reply {
+        self.ask(|reply| Command::Resign { instance, reply }).await
     }
 
     /// Ends the control thread after its present turn.

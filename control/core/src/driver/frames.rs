@@ -2,12 +2,13 @@
 
 use weir_engine::id::PortId;
 use weir_engine::time::Time;
+use weir_engine::verdict::PuntClass;
 
 use super::{
     CONFLICT_LOG_INTERVAL, Control, Dataplane, FRAMES_PER_TURN, LINK_INTERVAL, RESOLVE_INTERVAL,
     RESOLVES_MAX,
 };
-use crate::frame;
+use crate::frame::{self, Frame};
 use crate::responder::Action;
 
 impl<D: Dataplane> Control<D> {
@@ -19,9 +20,20 @@ impl<D: Dataplane> Control<D> {
             responder,
             actions,
             kernel,
+            routers,
+            vrrp_actions,
             ..
         } = self;
         dataplane.poll_punts(FRAMES_PER_TURN, &mut |port, class, bytes| {
+            if class == PuntClass::Vrrp {
+                let whole = uplink.admit_vrrp(now, port).then(|| frame::untag(bytes));
+                if let Some(Some(bytes)) = whole
+                    && let Some(frame) = Frame::parse(&bytes)
+                {
+                    routers.receive(now, port, &frame, vrrp_actions);
+                }
+                return;
+            }
             let frame = uplink.up(now, (port, class), bytes, responder, actions);
             let tap = kernel.as_ref().and_then(|kernel| kernel.taps.tap(port));
             if let (Some(frame), Some(tap)) = (frame, tap)
@@ -118,6 +130,10 @@ impl<D: Dataplane> Control<D> {
 
     /// Takes over what the kernel says of routes, neighbours and links.
     pub(super) fn follow_kernel(&mut self, now: Time) {
+        if now >= self.links_at && self.kernel.is_none() {
+            self.links_at = now + LINK_INTERVAL;
+            self.vrrp_weigh(now);
+        }
         let Some(kernel) = &mut self.kernel else {
             return;
         };
@@ -144,5 +160,6 @@ impl<D: Dataplane> Control<D> {
                 tracing::info!(port = name, up, "link");
             }
         }
+        self.vrrp_weigh(now);
     }
 }

@@ -13,6 +13,7 @@ mod kernel;
 mod status;
 #[cfg(test)]
 mod tests;
+mod vrrp;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -40,8 +41,10 @@ use crate::overlay::Overlay;
 use crate::ports::PortFact;
 use crate::reconcile::{Snapshot, reconcile};
 use crate::responder::{Action, Responder};
+use crate::script::Tracker;
 use crate::taps::TapsError;
 use crate::uplink::Uplink;
+use crate::vrrp::Routers;
 use command::Command;
 use job::{Done, World};
 use kernel::Kernel;
@@ -82,6 +85,10 @@ pub trait Dataplane {
     fn publish(&mut self, tables: Arc<Tables>);
     /// Whether the port's link is up, as the driver says; a netdev under the port knows better.
     fn link_is_up(&mut self, port: PortId) -> bool;
+    /// The workers' clock, which leases are on.
+    fn now(&mut self) -> Time;
+    /// Whether a worker has taken no turn for longer than `limit`.
+    fn is_stalled(&mut self, limit: Duration) -> bool;
     /// Called at the end of every turn: the place for housekeeping.
     fn turn(&mut self) {}
 }
@@ -134,6 +141,8 @@ struct Control<D> {
     path: PathBuf,
     responder: Responder,
     uplink: Uplink,
+    routers: Routers,
+    scripts: Tracker,
     health: Runner,
     job: Option<JoinHandle<Done>>,
     dirty: bool,
@@ -151,6 +160,9 @@ struct Control<D> {
     health_at: Time,
     /// Scratch space, kept to avoid allocation.
     actions: Vec<Action>,
+    vrrp_actions: Vec<crate::vrrp::Action>,
+    /// When the last turn began.
+    turned_at: Time,
     buffer: Vec<u8>,
 }
 
@@ -212,6 +224,8 @@ impl<D: Dataplane> Control<D> {
             path,
             responder: Responder::default(),
             uplink: Uplink::default(),
+            routers: Routers::default(),
+            scripts: Tracker::default(),
             health: Runner::new(setup.seed),
             job: None,
             dirty: false,
@@ -226,6 +240,8 @@ impl<D: Dataplane> Control<D> {
             links_at: Time::ZERO,
             health_at: Time::ZERO,
             actions: Vec::new(),
+            vrrp_actions: Vec::new(),
+            turned_at: Time::ZERO,
             buffer: vec![0; FRAME_LEN_MAX],
             world,
         };
@@ -247,7 +263,12 @@ impl<D: Dataplane> Control<D> {
             // Jobs build on each other's tables, so commands wait for the one that runs.
             if self.job.is_none() {
                 match self.commands.commands.try_recv() {
-                    Ok(Command::Stop) => return,
+                    Ok(Command::Stop) => {
+                        let now = self.now();
+                        self.routers.stop(now, &mut self.vrrp_actions);
+                        self.perform_vrrp(now);
+                        return;
+                    }
                     Ok(command) => {
                         self.command(now, command);
                         worked = true;
@@ -275,6 +296,7 @@ impl<D: Dataplane> Control<D> {
     /// One turn: frames first, then timers, then what follows from both.
     fn turn(&mut self, now: Time) -> bool {
         let punted = self.punts(now);
+        self.vrrp_expire(now);
         if self.responder.deadline().is_some_and(|at| at <= now) {
             self.responder.expire(now, &mut self.actions);
         }
@@ -282,6 +304,7 @@ impl<D: Dataplane> Control<D> {
         let sent = self.kernel_frames(now);
         self.resolve(now);
         self.follow_kernel(now);
+        self.scripts.turn(now);
         let mut changes = Vec::new();
         self.health.turn(now, &mut changes);
         self.health_changed(now, &changes);
@@ -294,6 +317,7 @@ impl<D: Dataplane> Control<D> {
         if self.stale || now.since(self.status_at) >= STATUS_INTERVAL {
             self.show(now);
         }
+        self.turned_at = now;
         punted + sent > 0
     }
 

@@ -13,6 +13,8 @@ use crate::health::board::ServerHealth;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::uplink::UplinkCounters;
+use crate::vrrp::InstanceStatus;
+use crate::vrrp::packet::Reject;
 
 /// Everything that `weir show` and `/metrics` need of the control thread.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,10 @@ pub struct Status {
     pub arp_replies: u64,
     /// Frames between ports and TAPs.
     pub uplink: UplinkCounters,
+    /// VRRP instances.
+    pub vrrp: Vec<InstanceStatus>,
+    /// Refused adverts, by [`Reject`].
+    pub vrrp_errors: [u64; Reject::COUNT],
     /// Accepted configurations since start, the first included.
     pub revision: u64,
     /// Refused ones.

@@ -46,6 +46,14 @@ impl Dataplane for Wire {
     fn link_is_up(&mut self, _: PortId) -> bool {
         true
     }
+
+    fn now(&mut self) -> Time {
+        Time::ZERO
+    }
+
+    fn is_stalled(&mut self, _: Duration) -> bool {
+        false
+    }
 }
 
 const FILE: &str = "

@@ -25,6 +25,7 @@ use crate::frame::Frame;
 use crate::nd;
 use machine::{Event, Machine, PRIORITY_OWNER, Rules, Settings, State, Why};
 use packet::{Accepted, Reject};
+pub(crate) use report::words;
 pub use report::{InstanceStatus, PeerStatus};
 
 /// A refused advert is logged at most so often for each reason (V21).

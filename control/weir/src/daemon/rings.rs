@@ -2,6 +2,7 @@
 //! out. Polled by the control thread, because a worker makes no system call to wake it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use core::net::IpAddr;
 
@@ -10,6 +11,7 @@ use weir_control::driver::Dataplane;
 use weir_dpdk::Mempool;
 use weir_engine::id::{DeviceId, PortId};
 use weir_engine::tables::Tables;
+use weir_engine::time::Time;
 use weir_engine::verdict::PuntClass;
 use weir_worker::{Command, ControlEnd, Outgoing};
 
@@ -140,6 +142,18 @@ impl Dataplane for Rings {
         let tables = self.shared.tables.load();
         let device = tables.port(port).map(|port| port.device);
         device.is_some_and(|device| self.shared.devices.link_is_up(device))
+    }
+
+    fn now(&mut self) -> Time {
+        Time::from_nanos(self.shared.clock.nanos())
+    }
+
+    fn is_stalled(&mut self, limit: Duration) -> bool {
+        let now = self.shared.clock.nanos();
+        self.shared.workers.iter().any(|worker| {
+            let last = worker.stats.heartbeat.value();
+            last > 0 && Duration::from_nanos(now.saturating_sub(last)) > limit
+        })
     }
 
     /// Frees tables that workers gave back, and passes questions on.

@@ -1,0 +1,156 @@
+//! VRRP's side of the loop: carries out what the instances want and tells them how things are.
+
+use std::net::IpAddr;
+
+use weir_engine::id::PortId;
+use weir_engine::tables::{Map, Role, Tables};
+use weir_engine::time::Time;
+
+use super::{Control, Dataplane};
+use crate::config::Tracked;
+use crate::mirror::Mirror;
+use crate::vrrp::{self, Action, Conditions};
+
+/// How things are, for [`vrrp::Routers::weigh`].
+struct Now<'a> {
+    links: &'a Map<PortId, bool>,
+    ports: &'a [crate::config::Port],
+    tables: &'a Tables,
+    mirror: &'a Mirror,
+    scripts: &'a crate::script::Tracker,
+    is_stalled: bool,
+}
+
+impl Conditions for Now<'_> {
+    fn link_is_up(&self, port: PortId) -> bool {
+        self.links.get(&port).copied().unwrap_or(true)
+    }
+
+    fn is_well(&self, instance: &str, tracked: &Tracked) -> bool {
+        match tracked {
+            Tracked::Port(name) => {
+                let index = self.ports.iter().position(|port| port.name == *name);
+                let id = index
+                    .and_then(|index| u16::try_from(index).ok())
+                    .map(PortId);
+                id.is_some_and(|id| self.link_is_up(id))
+            }
+            Tracked::Service(name) => {
+                let mut all = self.tables.services.iter().flatten();
+                let service = all.find(|service| *service.name == **name);
+                service.is_some_and(|s| s.walk.iter().any(|candidate| candidate.usable))
+            }
+            Tracked::Route(prefix) => self.mirror.routes.iter().any(|route| {
+                let known = &route.destination;
+                known.len == prefix.len && known.network() == prefix.network()
+            }),
+            Tracked::Script { argv, .. } => self.scripts.is_well(instance, argv),
+        }
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+}
+
+impl<D: Dataplane> Control<D> {
+    /// What of VRRP is due; before anything else of the turn that may take long.
+    pub(super) fn vrrp_expire(&mut self, now: Time) {
+        if self.routers.deadline().is_some_and(|at| at <= now) {
+            self.routers.expire(now, &mut self.vrrp_actions);
+        }
+        self.perform_vrrp(now);
+    }
+
+    /// Tells the instances how links, routes, services, scripts and workers are.
+    pub(super) fn vrrp_weigh(&mut self, now: Time) {
+        let heartbeat = self.world.config.runtime.heartbeat;
+        // A stall is a worker's only if this thread itself was on time.
+        let on_time = now.since(self.turned_at) < heartbeat;
+        let is_stalled = on_time && self.dataplane.is_stalled(heartbeat);
+        let conditions = Now {
+            links: &self.links,
+            ports: &self.world.config.ports,
+            tables: &self.world.snapshot.tables,
+            mirror: &self.world.mirror,
+            scripts: &self.scripts,
+            is_stalled,
+        };
+        self.routers.weigh(now, &conditions, &mut self.vrrp_actions);
+        self.perform_vrrp(now);
+    }
+
+    /// Carries out what the instances want.
+    pub(super) fn perform_vrrp(&mut self, now: Time) {
+        let mut actions = std::mem::take(&mut self.vrrp_actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Send(port, frame) => {
+                    self.send(port, &frame);
+                }
+                Action::Resolve(port, neighbour) => self.ask_neighbour(port, neighbour),
+                Action::Role(lease, role) => {
+                    if role != Role::Active {
+                        self.world.snapshot.tables.leases.release(lease);
+                    }
+                    self.responder.set_role(now, lease, role);
+                }
+                Action::Renew(lease, until) => {
+                    let here = self.dataplane.now();
+                    let until = here + until.since(now);
+                    self.world.snapshot.tables.leases.renew(lease, here, until);
+                }
+                Action::Announce(lease) => self.responder.announce_all(now, lease),
+                Action::Changed {
+                    name,
+                    from,
+                    to,
+                    why,
+                } => {
+                    let why = vrrp::words(why);
+                    let (from, to) = (from.name(), to.name());
+                    tracing::warn!(instance = %name, from, to, why, "vrrp");
+                    self.status.last_change = (now, format!("vrrp {name} {to}: {why}"));
+                    self.notify(&name, to);
+                    self.stale = true;
+                }
+                Action::Refused(reason, port, source) => {
+                    let source = source.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
+                    let port = self.port_name(port);
+                    let (reason, text) = (reason.label(), reason.text());
+                    tracing::warn!(port, source, reason, text, "vrrp advert refused");
+                }
+            }
+        }
+        self.vrrp_actions = actions;
+    }
+
+    fn ask_neighbour(&self, port: PortId, neighbour: IpAddr) {
+        if let Some(kernel) = &self.kernel
+            && let Some(interface) = kernel.taps.interface(port)
+        {
+            kernel.netlink.resolve(interface, neighbour);
+        }
+    }
+
+    /// Runs the operator's program for a change of state.
+    fn notify(&self, name: &str, state: &'static str) {
+        let instance = self.world.config.vrrp.iter().find(|v| v.name == name);
+        let Some(instance) = instance else { return };
+        let notify = &instance.notify;
+        let argv = match state {
+            "active" => &notify.master,
+            "backup" => &notify.backup,
+            "fault" => &notify.fault,
+            _ => return,
+        };
+        if argv.is_empty() {
+            return;
+        }
+        let environment = vec![
+            ("WEIR_INSTANCE".to_owned(), name.to_owned()),
+            ("WEIR_STATE".to_owned(), state.to_owned()),
+        ];
+        crate::script::spawn(argv.clone(), environment, notify.timeout);
+    }
+}
