@@ -89,6 +89,11 @@ pub(crate) enum Verb {
         /// 0 to 65535; 0 gives it no new flows
         weight: u16,
     },
+    /// Operate VRRP
+    Vrrp {
+        #[command(subcommand)]
+        what: VrrpVerb,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print shell completions
@@ -101,6 +106,15 @@ pub(crate) enum Verb {
         /// Write one page per verb into this directory instead
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VrrpVerb {
+    /// Step down: let another director be Active, for as long as one is heard
+    Resign {
+        /// Only this instance and its group
+        instance: Option<String>,
     },
 }
 
@@ -161,6 +175,8 @@ pub(crate) enum Noun {
     Neighbours,
     /// Routes that forwarding uses
     Routes,
+    /// VRRP: who is Active, since when, why, and what the peer advertises
+    Vrrp,
     /// Why frames were dropped
     Drops,
     /// Health checks; with SERVICE/SERVER: the last results

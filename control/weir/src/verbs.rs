@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{Apply, Cli, Explain, FlowFilter, Noun, SOCKET, ServerPath, Show, Verb};
+use crate::cli::{Apply, Cli, Explain, FlowFilter, Noun, SOCKET, ServerPath, Show, Verb, VrrpVerb};
 use crate::client::{ClientError, request};
 use crate::{generate, show, views};
 
@@ -32,6 +32,9 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Verb::Weight { server, weight } => {
             patch(&socket, &server, &format!(r#"{{"weight":{weight}}}"#))
         }
+        Verb::Vrrp {
+            what: VrrpVerb::Resign { instance },
+        } => resign(&socket, instance.as_deref()),
         Verb::Schema => generate::schema(),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(dir.as_deref()),
@@ -93,6 +96,13 @@ fn apply(socket: &Path, arguments: &Apply) -> Result<(), ClientError> {
     Ok(())
 }
 
+fn resign(socket: &Path, instance: Option<&str>) -> Result<(), ClientError> {
+    let body = serde_json::json!({ "instance": instance });
+    let answer = request(socket, Method::POST, "/v1/vrrp/resign", body.to_string())?;
+    print(&said(&answer));
+    Ok(())
+}
+
 /// The daemon's one-line answer to a write.
 fn said(answer: &str) -> String {
     let value: Result<serde_json::Value, _> = serde_json::from_str(answer);
@@ -136,6 +146,7 @@ fn show_noun(socket: &Path, arguments: &Show) -> Result<(), ClientError> {
         Noun::Workers => view(socket, "/v1/workers", json, show::workers),
         Noun::Neighbours => view(socket, "/v1/neighbours", json, show::neighbours),
         Noun::Routes => view(socket, "/v1/routes", json, show::routes),
+        Noun::Vrrp => view(socket, "/v1/vrrp", json, show::vrrp),
         Noun::Drops => view(socket, "/v1/drops", json, show::drops),
         Noun::Health { server: None } => {
             view(socket, "/v1/health", json, |v: &views::HealthList| {

@@ -215,6 +215,48 @@ pub(crate) struct HealthResult {
     pub(crate) detail: String,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct VrrpList {
+    pub(crate) version: u32,
+    pub(crate) vrrp: Vec<VrrpInstance>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VrrpInstance {
+    pub(crate) name: String,
+    pub(crate) port: String,
+    pub(crate) id: u8,
+    pub(crate) version: u8,
+    /// `init`, `backup`, `active`, `fault`.
+    pub(crate) state: String,
+    pub(crate) since_seconds: f64,
+    pub(crate) why: String,
+    /// As advertised: tracking changes it.
+    pub(crate) priority: u8,
+    pub(crate) priority_configured: u8,
+    pub(crate) interval_seconds: f64,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) adverts_sent: u64,
+    pub(crate) adverts_received: u64,
+    pub(crate) transitions: u64,
+    /// Whose advert was accepted last.
+    pub(crate) peer: Option<VrrpPeer>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VrrpPeer {
+    pub(crate) address: String,
+    pub(crate) ago_seconds: f64,
+    pub(crate) priority: u8,
+    pub(crate) interval_seconds: f64,
+    /// Addresses that we advertise and it does not.
+    pub(crate) missing: Vec<String>,
+    /// Addresses that it advertises and we do not.
+    pub(crate) unknown: Vec<String>,
+    /// `rfc5798` or `rfc9568`, in version 3 over IPv4.
+    pub(crate) checksum: Option<String>,
+}
+
 /// `weir explain`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Explanation {

@@ -95,8 +95,14 @@ pub(super) fn wanted_neighbours(
         .iter()
         .flat_map(|p| &p.gateway)
         .filter_map(|g| neighbour(*g));
+    let peers = config
+        .vrrp
+        .iter()
+        .flat_map(|v| &v.peers)
+        .filter_map(|peer| neighbour(*peer));
     let mut all: Vec<(u32, IpAddr)> = servers
         .chain(gateways)
+        .chain(peers)
         .filter(|(port, address)| !fixed(*port, *address))
         .filter_map(|(port, address)| Some((taps.interface(port)?, address)))
         .collect();

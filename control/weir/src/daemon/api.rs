@@ -13,7 +13,7 @@ use weir_control::overlay::Edit;
 
 use super::shared::Shared;
 use super::snapshot::ControlView;
-use super::{flows, metrics, nouns, status};
+use super::{flows, metrics, nouns, status, vrrp};
 use crate::views::{self, HealthList, Refusal, Server, VERSION};
 
 /// Octets of a request's body: a PATCH or the name of a file.
@@ -104,6 +104,7 @@ pub(crate) fn reader(api: Arc<Api>) -> Router {
             get(|State(api): Shareable| async move { Json(nouns::drops(&api.shared)) }),
         )
         .route("/v1/health", get(health))
+        .route("/v1/vrrp", get(vrrp_list))
         .route("/v1/flows", get(flows::list))
         .route("/v1/explain", get(flows::explain_packet))
         .fallback(|| async {
@@ -116,6 +117,7 @@ pub(crate) fn reader(api: Arc<Api>) -> Router {
 pub(crate) fn writer(api: Arc<Api>) -> Router {
     let writes = Router::new()
         .route("/v1/config", post(apply))
+        .route("/v1/vrrp/resign", post(resign))
         .route("/v1/services/{service}/servers/{server}", patch(edit))
         .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
         .with_state(Arc::clone(&api));
@@ -151,6 +153,26 @@ async fn services(State(api): Shareable) -> Result<Json<views::Services>, Proble
 
 async fn servers(State(api): Shareable) -> Result<Json<views::Servers>, Problem> {
     Ok(Json(nouns::servers(&api.shared, &api.view()?)))
+}
+
+async fn vrrp_list(State(api): Shareable) -> Result<Json<views::VrrpList>, Problem> {
+    Ok(Json(vrrp::list(&api.view()?)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResignBody {
+    #[serde(default)]
+    instance: Option<String>,
+}
+
+async fn resign(
+    State(api): Shareable,
+    Json(body): Json<ResignBody>,
+) -> Result<Json<Done>, Problem> {
+    let said = api.control.resign(body.instance).await;
+    said.map(done)
+        .map_err(|refusal| Problem::new(StatusCode::NOT_FOUND, refusal))
 }
 
 async fn ports(State(api): Shareable) -> Result<Json<views::Ports>, Problem> {

@@ -30,6 +30,7 @@ pub(crate) fn text(shared: &Shared, control: &ControlView) -> Result<String, pro
     services(&mut families, shared, &shared.tables.load());
     servers(&mut families, shared, control, &shared.tables.load());
     control_side(&mut families, control);
+    super::vrrp::metrics(&mut families, control);
     ports(&mut families, shared, control);
     families.text()
 }

@@ -19,6 +19,7 @@ mod shared;
 mod snapshot;
 mod status;
 mod threads;
+mod vrrp;
 mod workers;
 
 use std::io::IsTerminal as _;

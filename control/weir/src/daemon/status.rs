@@ -92,6 +92,7 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
             ));
         }
     }
+    super::vrrp::problems(control, &mut list);
     for service in &control.config.services {
         let own = || {
             servers
