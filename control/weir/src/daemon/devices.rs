@@ -158,7 +158,10 @@ pub(crate) fn open(config: &Config, workers: usize, key: &[u8; 40]) -> anyhow::R
                     key: *key,
                     side: rss_side(config, port),
                 };
-                opened.open_device(&mut eal, port, (workers, &rss))?;
+                let mut port = port.clone();
+                // Virtual MACs are none of the device's own (V55).
+                port.promiscuous |= has_virtual_macs(config, &port);
+                opened.open_device(&mut eal, &port, (workers, &rss))?;
                 known.insert(name, id);
                 id
             }
@@ -229,6 +232,15 @@ fn pci_addresses(config: &Config) -> Vec<String> {
     list.sort_unstable();
     list.dedup();
     list
+}
+
+/// Whether VRRP instances answer on this port by MACs that the device must be told to take.
+fn has_virtual_macs(config: &Config, port: &PortSetting) -> bool {
+    let here = |device: &str| {
+        let other = config.ports.iter().find(|p| p.name == device);
+        other.is_some_and(|other| other.device == port.device)
+    };
+    config.vrrp.iter().any(|v| v.virtual_mac && here(&v.port))
 }
 
 fn port_config(setting: &PortSetting, queues: u16, rss: &RssConfig) -> PortConfig {

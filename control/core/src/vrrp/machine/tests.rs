@@ -353,26 +353,10 @@ fn v24_tracking_changes_the_priority_that_is_advertised_and_compared() {
     assert_eq!(machine.skew(), I * 166 / 256);
 }
 
-/// Every state with every event: the state that follows.
-#[test]
-fn every_state_and_event_has_its_successor() {
+/// The state after each of `every_state_and_event_has_its_successor`'s events, by state before.
+fn successors() -> [(State, [State; 13]); 4] {
     use State::{Active, Backup, Fault, Init};
-    let events = [
-        Event::Start,
-        Event::Fault,
-        Event::Stop,
-        Event::Resign,
-        heard(HIGH, 0),
-        heard(HIGH, 50),
-        heard(LOW, 100),
-        heard(HIGH, 100),
-        heard(LOW, 150),
-        Event::Expired, // with the timer due
-        Event::Priority(100),
-        Event::Promote,
-        Event::Demote,
-    ];
-    let table = [
+    [
         (
             Init,
             [
@@ -400,8 +384,29 @@ fn every_state_and_event_has_its_successor() {
                 Fault,
             ],
         ),
+    ]
+}
+
+/// Every state with every event: the state that follows.
+#[test]
+fn every_state_and_event_has_its_successor() {
+    use State::{Active, Backup, Fault, Init};
+    let events = [
+        Event::Start,
+        Event::Fault,
+        Event::Stop,
+        Event::Resign,
+        heard(HIGH, 0),
+        heard(HIGH, 50),
+        heard(LOW, 100),
+        heard(HIGH, 100),
+        heard(LOW, 150),
+        Event::Expired, // with the timer due
+        Event::Priority(100),
+        Event::Promote,
+        Event::Demote,
     ];
-    for (from, row) in table {
+    for (from, row) in successors() {
         for (event, to) in events.into_iter().zip(row) {
             let mut machine = match from {
                 Init => Machine::new(settings(100)),
