@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from director import DRIVER, binary
 from layout import WAN, Layout, Server, build_server
-from net import Fabric, LabError, run, take_down, wait_until
+from net import Fabric, LabError, is_running, run, take_down, wait_until
 from servers import Servers
 from session import ENDING_SIGNALS, end_by_signals
 
@@ -176,6 +176,8 @@ vrrp_instance edge {{
     def start(self):
         """Starts its VRRP part alone, in the foreground of a process of ours."""
         pid = [self.fabric.directory / f"{self.name}-{part}.pid" for part in ("k", "v")]
+        for file in pid:
+            file.unlink(missing_ok=True)  # of a killed one, whose number may be another's by now
         with self.log.open("ab") as log:
             self.process = self.space.start(
                 "keepalived", "-n", "-l", "-D", "-P", "-f", self.config,
@@ -183,10 +185,15 @@ vrrp_instance edge {{
 
     def kill(self):
         """A dead host: the processes at once, and the VIP that they leave behind."""
-        for child in run(["pgrep", "-P", self.process.pid], check=False).stdout.split():
-            os.kill(int(child), signal.SIGKILL)
+        # Stopped first: the parent would start its child anew, the child resign with its parent.
+        self.process.send_signal(signal.SIGSTOP)
+        children = run(["pgrep", "-P", self.process.pid], check=False).stdout.split()
+        for child in map(int, children):
+            os.kill(child, signal.SIGKILL)
         self.process.kill()
         self.process.wait(timeout=5)
+        for child in map(int, children):
+            wait_until(lambda pid=child: not is_running(pid), 5, "end of keepalived")
         run(["ip", "-n", self.space.full_name, "addr", "del", f"{VIP}/32", "dev", "eth0"],
             check=False)
 
@@ -197,9 +204,13 @@ vrrp_instance edge {{
 
     def wait(self, active, seconds):
         """Waits until it is Active or not; returns how long that took."""
-        return wait_until(lambda: self.has_vip() == active, seconds,
-                          f"keepalived on {self.name} {'active' if active else 'backup'}",
-                          step=0.01)
+        try:
+            return wait_until(lambda: self.has_vip() == active, seconds,
+                              f"keepalived on {self.name} {'active' if active else 'backup'}",
+                              step=0.01)
+        except LabError as late:
+            said = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+            raise LabError(f"{late}; it said: {'; '.join(said)}") from None
 
     def refusals(self):
         """Lines of its log that speak of adverts it did not take."""

@@ -283,7 +283,7 @@ fn every_metric_of_the_code_is_documented() {
 }
 
 /// Highest number of each list of items in docs/COMPLIANCE.md.
-const ITEMS: [(char, u32); 3] = [('D', 74), ('A', 18), ('F', 26)];
+const ITEMS: [(char, u32); 4] = [('D', 74), ('V', 60), ('A', 18), ('F', 26)];
 
 /// Names of functions in Rust sources, and what macros make tests of: `name = "file",`.
 fn functions() -> Vec<String> {

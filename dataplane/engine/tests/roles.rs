@@ -13,7 +13,7 @@ use weir_engine::tables::{Mode, Role, Tables, Unserved, Vip};
 use weir_engine::testing::TestFrame;
 use weir_engine::testing::world::{Sent, ServiceSpec, Spec, World, ip};
 use weir_engine::verdict::{DropReason, PuntClass, Verdict};
-use weir_wire::addr::MacAddr;
+use weir_wire::addr::{MacAddr, Protocol};
 
 const VIP: &str = "10.9.9.9";
 const LEASE: LeaseId = LeaseId(7);
@@ -166,4 +166,24 @@ fn frames_to_both_macs_in_one_burst_are_all_ours() {
     let verdicts = world.burst(Ingress::Device(DeviceId(0)), &mut burst);
     let forwarded = |verdict: &Verdict| matches!(verdict, Verdict::Forward(_));
     assert!(verdicts.iter().all(forwarded), "{verdicts:?}");
+}
+
+#[test]
+fn v49_adverts_go_to_control_whatever_the_role_and_are_never_forwarded() {
+    let mut world = world();
+    let group = [224, 0, 0, 18].into();
+    let packet = frames::ipv4(
+        client(1),
+        group,
+        Protocol::VRRP,
+        &[0x31, 51, 100, 0, 0, 100, 0, 0],
+    );
+    let head = [1, 0, 0x5e, 0, 0, 18, 2, 0, 0, 0, 2, 0xfe, 8, 0];
+    let advert = [&head[..], &packet].concat();
+    for _ in 0..2 {
+        let sent = send(&mut world, &advert);
+        assert_eq!(sent.verdict, Verdict::Punt(PuntClass::Vrrp));
+        assert!(sent.out.is_empty());
+        renew(&world);
+    }
 }
