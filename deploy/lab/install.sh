@@ -11,7 +11,8 @@ set -eu
 build="libdpdk-dev dpdk-dev dpdk clang=clang libclang-dev pkg-config=pkg-config libpcap-dev
     build-essential=cc"
 lab="iproute2=ip ethtool=ethtool nginx-light=nginx curl=curl iperf3=iperf3 tcpdump=tcpdump
-    python3=/usr/bin/python3 python3-scapy tshark=tshark keepalived=keepalived jq=jq nftables=nft procps=sysctl
+    python3=/usr/bin/python3 python3-scapy tshark=tshark keepalived=keepalived
+    frr=/usr/lib/frr/vrrpd jq=jq nftables=nft procps=sysctl
     iputils-ping=ping iputils-arping=arping"
 oracle="user-mode-linux=linux.uml ipvsadm=ipvsadm busybox-static"
 
@@ -62,8 +63,11 @@ apt-get -qq update
 # shellcheck disable=SC2086
 apt-get -qq install -y --no-install-recommends $missing >/dev/null
 
-# Nor may it start at the next boot, where it would take port 80.
-case " $missing " in
-*" nginx-light "*)
-    if command -v systemctl >/dev/null 2>&1; then systemctl --quiet disable nginx || true; fi ;;
-esac
+# Nor may any start at the next boot: nginx would take port 80, the others speak on the network.
+if command -v systemctl >/dev/null 2>&1; then
+    for service in nginx keepalived frr; do
+        case " $missing " in
+        *" $service "* | *" $service-light "*) systemctl --quiet disable "$service" || true ;;
+        esac
+    done
+fi

@@ -1,25 +1,29 @@
-"""Two directors on one switch: a client, one DR server, and Weir or keepalived on each side.
+"""Two directors on one switch, a client and one DR server: Weir, keepalived or FRR on each side.
 
     client 192.0.2.5 --+-- [switch] --+-- a  192.0.2.2   (director)
     server 192.0.2.21 -+              +-- b  192.0.2.3   (director)
 
-The VIP 192.0.2.10 serves HTTP on port 80 and, for measuring, a UDP echo on port 7.
+With an inside, the directors have a second port there, .2 and .3 of 203.0.113.0/24, and a NAT
+server n1 (.31) whose default route is the floating gateway .254. The VIP 192.0.2.10 serves HTTP on port 80 and, for measuring, a UDP echo on port 7.
 """
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 from director import DRIVER, binary
-from layout import WAN, Layout, Server, build_server
+from layout import LAN, WAN, Layout, Server, build_server
 from net import Fabric, LabError, is_running, run, take_down, wait_until
 from servers import Servers
 from session import ENDING_SIGNALS, end_by_signals
 
 VIP = WAN.v4(10)
+GATEWAY = LAN.v4(254)
 VRID = 51
 HOSTS = {"a": 2, "b": 3, "client": 5}
 ECHO_PORT = 7
@@ -67,9 +71,10 @@ print(sent, answers, longest, now - (last or start))
 class Weir:
     """Weir as one of the two directors."""
 
-    def __init__(self, fabric, name, vrrp, extra=""):
+    def __init__(self, fabric, name, vrrp, extra="", inside=None):
         self.fabric, self.name, self.space = fabric, name, fabric[name]
         self.vrrp, self.extra = vrrp, extra
+        self.inside = inside  # keys of the floating gateway's instance, where there is an inside
         self.config = fabric.directory / f"{name}.yaml"
         self.socket = fabric.directory / f"{name}.sock"
         self.log = fabric.directory / f"{name}.log"
@@ -80,12 +85,19 @@ class Weir:
         cpus = sorted(os.sched_getaffinity(0))
         keys = {"name": "edge", "port": f"{self.name}0", "id": VRID, "addresses": [VIP]}
         server = f"- {{name: s1, address: {WAN.v4(21)}}}"
+        port = second = ""
+        if self.inside is not None:
+            host = HOSTS[self.name]
+            port = (f"  - {{name: lan0, device: \"{DRIVER},iface=eth1\", "
+                    f"addresses: [{LAN.v4(host)}/24]}}\n")
+            gateway = {"name": "inside", "port": "lan0", "id": VRID, "addresses": [GATEWAY]}
+            second = f"  - {json.dumps(gateway | self.inside)}\n"
         return f"""\
 ports:
   - name: {self.name}0
     device: "{DRIVER},iface=eth0"
     addresses: [{WAN.v4(HOSTS[self.name])}/24]
-runtime:
+{port}runtime:
   workers: [{cpus[-1]}]
   control: {cpus[0]}
   flows_per_worker: 16384
@@ -94,7 +106,7 @@ runtime:
   heartbeat: 500ms
 vrrp:
   - {json.dumps(keys | self.vrrp)}
-services:
+{second}services:
   - name: web
     address: {VIP}
     port: 80
@@ -219,15 +231,82 @@ vrrp_instance edge {{
         return [line for line in said if any(word in line.lower() for word in words)]
 
 
+class Frr:
+    """FRR's vrrpd as one of the two directors: version 3, the VIP on a macvlan with virtual MAC."""
+
+    DEVICE = "vrrp4-1"
+
+    def __init__(self, fabric, name, priority, interval):
+        self.fabric, self.name, self.space = fabric, name, fabric[name]
+        self.priority, self.interval = priority, interval
+        self.run = Path(f"/var/run/frr/{self.space.full_name}")
+        self.running = []
+
+    def start(self):
+        """Starts zebra and vrrpd in the namespace, and configures the instance."""
+        self.space.ip(f"link add {self.DEVICE} link eth0 type macvlan mode bridge",
+                      f"link set {self.DEVICE} address 00:00:5e:00:01:{VRID:02x}",
+                      f"addr add {VIP}/24 dev {self.DEVICE}",
+                      f"link set {self.DEVICE} up")
+        self.run.mkdir(parents=True, exist_ok=True)
+        shutil.chown(self.run, "frr", "frr")
+        self.running = [
+            self.space.start(f"/usr/lib/frr/{daemon}", "-N", self.space.full_name,
+                             "-f", "/dev/null") for daemon in ("zebra", "vrrpd")]
+        for daemon in ("zebra", "vrrpd"):
+            wait_until(lambda file=self.run / f"{daemon}.vty": file.exists(), 5, f"FRR's {daemon}")
+        # vrrpd must have heard of the devices from zebra; it does not look again by itself.
+        wait_until(self.configure, 10, "FRR's instance runs", step=0.2)
+
+    def configure(self):
+        """Configures the instance anew; whether it runs."""
+        self.vtysh("conf t", "interface eth0", f"no vrrp {VRID}")
+        self.vtysh("conf t", "interface eth0", f"vrrp {VRID} version 3",
+                   f"vrrp {VRID} priority {self.priority}",
+                   f"vrrp {VRID} advertisement-interval {int(self.interval * 1000)}",
+                   f"vrrp {VRID} ip {VIP}")
+        return self.status() in ("Backup", "Master")
+
+    def status(self):
+        """`Initialize`, `Backup` or `Master`, for IPv4."""
+        lines = self.vtysh(f"show vrrp {VRID}").splitlines()
+        return next((line.split()[-1] for line in lines if "Status (v4)" in line), "")
+
+    def vtysh(self, *commands):
+        """Runs FRR commands."""
+        words = [word for command in commands for word in ("-c", command)]
+        return self.space.run("vtysh", "-N", self.space.full_name, *words, check=False).stdout
+
+    def is_active(self):
+        """Whether it is Active for IPv4."""
+        return self.status() == "Master"
+
+    def wait(self, active, seconds):
+        """Waits until it is Active or not; returns how long that took."""
+        return wait_until(lambda: self.is_active() == active, seconds,
+                          f"FRR on {self.name} {'active' if active else 'backup'}", step=0.02)
+
+    def kill(self):
+        """A dead host: the processes at once, and the device that they leave behind."""
+        for process in self.running:
+            process.kill()
+            process.wait(timeout=5)
+        self.space.ip(f"link del {self.DEVICE}")
+        shutil.rmtree(self.run, ignore_errors=True)
+
+
 @contextmanager
-def pair(name):
+def pair(inside=False):
     """Builds the network with the server's programs running, and removes it at the end."""
     if os.geteuid() != 0:
         raise LabError("root is needed: namespaces, devices and DPDK ports are made here")
     tag = f"{os.getpid()}"
     end_by_signals()
     try:
-        yield build(tag)
+        fabric = build(tag)
+        if inside:
+            add_inside(fabric)
+        yield fabric
     finally:
         for number in ENDING_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -254,6 +333,19 @@ def build(tag):
     if echo.stdout.readline().strip() != "ready":
         raise LabError("the UDP echo did not start")
     return fabric
+
+
+def add_inside(fabric):
+    """A second switch with a NAT server, whose way out is the floating gateway."""
+    switch = fabric.switch("sw-in")
+    for name in ("a", "b"):
+        fabric.link(fabric[name], "eth1", switch)
+        fabric[name].sysctl(net__ipv4__ip_forward=1)
+    server = fabric.namespace("n1")
+    fabric.link(server, "eth0", switch)
+    server.ip(*LAN.assign(31, "eth0"), f"route add 0.0.0.0/0 via {GATEWAY}")
+    # What comes back goes by the outside VIP, which moves with the gateway.
+    fabric["client"].ip(f"route add {LAN.v4(0)}/24 via {VIP}")
 
 
 def kernel_host(fabric, name):

@@ -92,7 +92,7 @@ def paused(report, fabric, a, b):
 def takeovers(report):
     """Two Weirs, interval 100 ms."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    with pair("takeover") as fabric:
+    with pair() as fabric:
         common = {"interval": f"{INTERVAL * 1e3:.0f}ms"}
         a, b = (Weir(fabric, name, common | {"priority": PRIORITY[name]}) for name in "ab")
         a.start()

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Weir and real keepalived hold a VIP together: version 2, version 2 with a password, version 3.
+"""Weir and real keepalived, Weir and real FRR hold a VIP together, in each version they speak.
 
-In each: Weir behind keepalived and before it; killed, ended, cut off by the switch and joined again.
+In each: Weir behind its peer and before it; killed, ended, cut off by the switch and joined again.
 After every heal there is one advertiser, and the client is served all along.
 """
 
@@ -9,11 +9,16 @@ import signal
 from pathlib import Path
 
 from labtest import main, run, wait_until
-from pair import Keepalived, Weir, advertisers, answers_http, cut, kernel_host, pair
+from pair import Frr, Keepalived, Weir, advertisers, answers_http, cut, kernel_host, pair
 from layout import WAN
 
-# Version, password, interval in seconds.
-CELLS = {"version 2": (2, None, 1), "version 2, PASS": (2, "1111", 1), "version 3": (3, None, 0.1)}
+# Peer, version, password, interval in seconds.
+CELLS = {
+    "keepalived, version 2": ("keepalived", 2, None, 1),
+    "keepalived, version 2, PASS": ("keepalived", 2, "1111", 1),
+    "keepalived, version 3": ("keepalived", 3, None, 0.1),
+    "FRR, version 3": ("FRR", 3, None, 0.1),
+}
 SLACK = 1.0  # seconds: a process has to start or to be looked at
 
 
@@ -22,56 +27,71 @@ def down_interval(version, interval, priority):
     return 3 * interval + (256 - priority) / 256 * (1 if version == 2 else interval)
 
 
-def weir_keys(version, password, interval, priority):
-    """The instance as YAML keys; keepalived answers with its interface's MAC, and so does Weir."""
+def weir_keys(cell, priority):
+    """The instance as YAML keys. keepalived answers with its interface's MAC, and so does Weir then."""
+    kind, version, password, interval = cell
     keys = {"version": version, "interval": f"{int(interval * 1000)}ms", "priority": priority,
-            "virtual_mac": False}
+            "virtual_mac": kind == "FRR"}
     return keys | ({"auth": {"type": "pass", "password": password}} if password else {})
 
 
+def peer_of(fabric, cell, priority):
+    """The other director."""
+    kind, version, password, interval = cell
+    if kind == "FRR":
+        return Frr(fabric, "b", priority, interval)
+    return Keepalived(fabric, "b", version, priority, interval, password)
+
+
 def is_reachable(fabric):
-    """Whether the VIP answers echo: keepalived's kernel does it, or Weir."""
+    """Whether the VIP answers echo: the peer's kernel does it, or Weir."""
     done = fabric["client"].run("ping", "-c1", "-W1", WAN.v4(10), check=False)
     return done.returncode == 0
 
 
 def behind(report, fabric, cell):
-    """keepalived has the higher priority: it dies, comes back, is cut off and joined again."""
-    version, password, interval = cell
-    weir = Weir(fabric, "a", weir_keys(version, password, interval, 100))
-    peer = Keepalived(fabric, "b", version, 200, interval, password)
+    """The peer has the higher priority: it dies, comes back, is cut off and joined again."""
+    name, version, _, interval = cell
+    weir = Weir(fabric, "a", weir_keys(cell, 100))
+    peer = peer_of(fabric, cell, 200)
     bound = down_interval(version, interval, 100) + SLACK
     peer.start()
     peer.wait(True, bound + 3)
     weir.start()
     weir.wait("backup", bound)
-    wait_until(lambda: is_reachable(fabric), 3, "keepalived answers for the VIP")
-    report.check(weir.state() == "backup", "Weir stays Backup behind keepalived")
+    wait_until(lambda: is_reachable(fabric), 3, f"{name} answers for the VIP")
+    report.check(weir.state() == "backup", f"Weir stays Backup behind {name}")
 
     peer.kill()
     took = weir.wait("active", bound)
-    report.check(True, f"keepalived killed: Weir took over after {took * 1e3:.0f} ms")
+    report.check(True, f"{name} killed: Weir took over after {took * 1e3:.0f} ms")
     wait_until(lambda: answers_http(fabric), 3, "the client is served by Weir")
 
     peer.start()
     peer.wait(True, bound + 3)
     weir.wait("backup", SLACK)
-    report.equal("keepalived is back and preempted: one advertiser",
+    report.equal(f"{name} is back and preempted: one advertiser",
                  advertisers(fabric, 3 * interval + 0.2), [WAN.v4(3)])
     partition(report, fabric, weir, peer, (bound, interval))
-    report.equal("adverts that keepalived refused", peer.refusals(), [])
+    check_refusals(report, name, peer)
     weir.end(signal.SIGTERM)
     peer.kill()
 
 
+def check_refusals(report, name, peer):
+    """keepalived says in its log what it does not take; FRR does not say."""
+    if isinstance(peer, Keepalived):
+        report.equal(f"adverts that {name} refused", peer.refusals(), [])
+
+
 def partition(report, fabric, weir, peer, times):
-    """The switch cuts keepalived off and joins it again: both Active, then one."""
+    """The switch cuts the peer off and joins it again: both Active, then one."""
     bound, interval = times
     cut(fabric, "b")
     weir.wait("active", bound)
     wait_until(lambda: answers_http(fabric), 3, "the client is served by Weir")
     cut(fabric, "b", down=False)
-    # keepalived itself sees the link go and come, and needs its own time to be Active again.
+    # The peer itself sees the link go and come, and needs its own time to be Active again.
     peer.wait(True, bound + 3)
     weir.wait("backup", SLACK + 3 * interval)
     report.equal("cut off and joined again: one advertiser",
@@ -81,19 +101,19 @@ def partition(report, fabric, weir, peer, times):
 
 def before(report, fabric, cell):
     """Weir has the higher priority: it is killed, comes back, and ends in order."""
-    version, password, interval = cell
-    weir = Weir(fabric, "a", weir_keys(version, password, interval, 200))
-    peer = Keepalived(fabric, "b", version, 100, interval, password)
+    name, version, _, interval = cell
+    weir = Weir(fabric, "a", weir_keys(cell, 200))
+    peer = peer_of(fabric, cell, 100)
     bound = down_interval(version, interval, 100) + SLACK
     weir.start()
     weir.wait("active", bound)
     peer.start()
     wait_until(lambda: answers_http(fabric), 3, "the client is served by Weir")
-    report.equal("Weir before keepalived: one advertiser",
+    report.equal(f"Weir before {name}: one advertiser",
                  advertisers(fabric, 3 * interval + 0.2), [WAN.v4(2)])
     weir.end(signal.SIGKILL)
     took = peer.wait(True, bound + 1)
-    report.check(True, f"Weir killed: keepalived took over after {took * 1e3:.0f} ms")
+    report.check(True, f"Weir killed: {name} took over after {took * 1e3:.0f} ms")
     weir.start()
     weir.wait("active", bound + 1)
     peer.wait(False, SLACK)
@@ -101,8 +121,8 @@ def before(report, fabric, cell):
     weir.end(signal.SIGTERM)
     skew = 156 / 256 * (1 if version == 2 else interval)
     took = peer.wait(True, skew + SLACK)
-    report.check(True, f"Weir ended: keepalived took over after {took * 1e3:.0f} ms")
-    report.equal("adverts that keepalived refused", peer.refusals(), [])
+    report.check(True, f"Weir ended: {name} took over after {took * 1e3:.0f} ms")
+    check_refusals(report, name, peer)
     peer.kill()
 
 
@@ -117,7 +137,7 @@ def check_capture(report, file):
 
 def all_cells(report):
     """Every cell in one network."""
-    with pair("vrrp") as fabric:
+    with pair() as fabric:
         kernel_host(fabric, "b")
         file = Path(fabric.directory / "adverts.pcap")
         capture = fabric["sw"].start("tcpdump", "-Uni", "br0", "-w", file, "ip proto 112")
@@ -131,4 +151,4 @@ def all_cells(report):
 
 
 if __name__ == "__main__":
-    main("vrrp: Weir and keepalived", all_cells)
+    main("vrrp: Weir with keepalived and FRR", all_cells)

@@ -183,14 +183,13 @@ impl Responder {
     /// Announces the VIPs of a VRRP instance from now on, as on take-over: after a split has
     /// healed, caches and switches may follow the one that lost (V35).
     pub fn announce_all(&mut self, now: Time, lease: LeaseId) {
+        let Self { vips, due, .. } = self;
         let own = |vip: &Vip| vip.active && vip.instance.is_some_and(|(of, _)| of == lease);
-        for (&address, vip) in self.vips.iter().filter(|(_, vip)| own(vip)) {
+        // What was due later goes now.
+        due.retain(|(_, _, address), _| !vips.get(address).is_some_and(own));
+        for (&address, vip) in vips.iter().filter(|(_, vip)| own(vip)) {
             for &port in &vip.ports {
-                // What was due later goes now.
-                self.due
-                    .retain(|&(_, at, of), _| (at, of) != (port, address));
-                self.due
-                    .insert((now, port, address), Due::Announce(ANNOUNCEMENTS));
+                due.insert((now, port, address), Due::Announce(ANNOUNCEMENTS));
             }
         }
     }

@@ -53,12 +53,15 @@ pub async fn run(
         .spawn()
         .map_err(|error| format!("{program}: {error}"))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok());
+    let group = group.and_then(rustix::process::Pid::from_raw);
+    // It inherited the control thread's niceness; gone already is as good.
+    let _ = group.map(|group| rustix::process::setpriority_process(Some(group), 0));
     match tokio::time::timeout(timeout, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("{program}: {status}")),
         Ok(Err(error)) => Err(format!("{program}: {error}")),
         Err(_) => {
-            if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
+            if let Some(group) = group {
                 // What it started ends with it; gone already is as good.
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }

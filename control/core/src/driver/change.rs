@@ -92,7 +92,7 @@ impl<D: Dataplane> Control<D> {
     pub(super) fn start_job(&mut self, job: impl FnOnce(World) -> Done + Send + 'static) {
         self.world.verdicts = self.health.board().verdicts().clone();
         let world = self.world.clone();
-        self.job = Some(tokio::task::spawn_blocking(move || job(world)));
+        self.job = Some(job::start(move || job(world)));
     }
 
     /// Takes over what the finished job came to.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use weir_engine::steering::Steering;
 
 use super::command::Reply;
@@ -72,6 +73,15 @@ impl World {
         self.snapshot = next.map_err(|error| error.to_string())?;
         Ok(self)
     }
+}
+
+/// Starts a job on a helper thread, which leaves the CPU to the control thread's turns.
+pub(super) fn start(job: impl FnOnce() -> Done + Send + 'static) -> JoinHandle<Done> {
+    tokio::task::spawn_blocking(|| {
+        // The thread inherited the control thread's niceness; giving that up is always allowed.
+        let _ = rustix::process::setpriority_process(None, 0);
+        job()
+    })
 }
 
 /// New tables for a changed world.
