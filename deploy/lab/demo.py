@@ -6,11 +6,15 @@ its bound ends the demo with a non-zero exit status. Nothing is left behind, als
 """
 
 import json
+import signal
 import sys
+import time
+
+import pair
 
 from director import CHECK, MEMORY_MAX, METRICS, SCHEDULERS, select, service_name
 from layout import CLIENT, CLIENTS, MODES, PICTURES
-from net import LabError
+from net import LabError, wait_until
 from report import Report, paint
 from session import end_by_signals, session
 
@@ -28,6 +32,9 @@ FEW = 40  # requests in the shorter rounds
 OUT_MAX = CHECK["fall"] * (CHECK["interval"] + CHECK["timeout"]) + 0.5  # seconds
 BACK_MAX = CHECK["rise"] * (CHECK["interval"] + CHECK["timeout"]) + 0.5
 DROPS_MAX = 0.05  # part of all received frames
+LOAD_SECONDS = 1.5  # of a datagram every 2 ms
+# Three adverts of 100 ms, the skew of priority 200, and 10 ms of scheduling and measuring.
+GAP_MAX = 300 + 100 * 56 / 256 + 10  # ms
 BAR = 20  # characters of a full bar
 
 
@@ -180,12 +187,51 @@ def demo(report):
             show_books(report, it)
 
 
+def show_pair(report):
+    """Two directors hold the VIP by VRRP: the Active is killed; keepalived takes part too."""
+    report.section("two directors: the VIP moves by VRRP, adverts every 100 ms")
+    with pair.pair() as fabric:
+        keys = {"interval": "100ms"}
+        first = pair.Weir(fabric, "a", keys | {"priority": 250})
+        second = pair.Weir(fabric, "b", keys | {"priority": 200})
+        first.start()
+        first.wait("active", 5)
+        second.start()
+        second.wait("backup", 5)
+        load = pair.measure(fabric, LOAD_SECONDS)
+        time.sleep(LOAD_SECONDS / 3)  # of load before the crash
+        first.end(signal.SIGKILL)
+        answered, lost, gap, _ = pair.silence(load)
+        report.check(gap <= GAP_MAX, f"the Active killed (kill -9) under load: {answered} answered, "
+                     f"{lost} lost, {gap:.0f} ms of silence", f"the bound is {GAP_MAX:.0f} ms")
+        report.note(paint("$ weir show vrrp", "dim"))
+        report.note(second.weir("show", "vrrp").stdout.rstrip())
+        show_keepalived(report, fabric, second)
+
+
+def show_keepalived(report, fabric, weir):
+    """keepalived takes over from Weir, and Weir from keepalived."""
+    pair.kernel_host(fabric, "k")
+    peer = pair.Keepalived(fabric, "k", 3, 100, 0.1)
+    peer.start()
+    weir.end(signal.SIGTERM)
+    took = peer.wait(True, 3)
+    report.check(True, f"Weir ends: keepalived is Active after {took * 1e3:.0f} ms")
+    weir.start()
+    weir.wait("active", 5)
+    peer.wait(False, 3)
+    wait_until(lambda: pair.answers_http(fabric), 3, "the VIP is served again")
+    report.check(True, "Weir is back: it preempts keepalived, and the client is served")
+    peer.kill()
+
+
 def main():
     """Runs the demo; 0 when everything was within its bounds."""
     end_by_signals()
     report = Report("Weir: layer-4 load balancing on DPDK, shown in network namespaces")
     try:
         demo(report)
+        show_pair(report)
     except LabError as error:
         report.failed(str(error))
     except SystemExit as ending:

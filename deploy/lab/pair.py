@@ -2,6 +2,7 @@
 
     client 192.0.2.5 --+-- [switch] --+-- a  192.0.2.2   (director)
     server 192.0.2.21 -+              +-- b  192.0.2.3   (director)
+                                      +-- k  192.0.2.4   (a third, where it is wanted)
 
 With an inside, the directors have a second port there, .2 and .3 of 203.0.113.0/24, and a NAT
 server n1 (.31) whose default route is the floating gateway .254. The VIP 192.0.2.10 serves HTTP on port 80 and, for measuring, a UDP echo on port 7.
@@ -25,7 +26,7 @@ from session import ENDING_SIGNALS, end_by_signals
 VIP = WAN.v4(10)
 GATEWAY = LAN.v4(254)
 VRID = 51
-HOSTS = {"a": 2, "b": 3, "client": 5}
+HOSTS = {"a": 2, "b": 3, "k": 4, "client": 5}
 ECHO_PORT = 7
 
 ECHO = """
@@ -96,7 +97,7 @@ class Weir:
 ports:
   - name: {self.name}0
     device: "{DRIVER},iface=eth0"
-    addresses: [{WAN.v4(HOSTS[self.name])}/24]
+    addresses: [{WAN.v4(HOSTS[self.name])}/24, "{WAN.v6(HOSTS[self.name])}/64"]
 {port}runtime:
   workers: [{cpus[-1]}]
   control: {cpus[0]}
@@ -160,13 +161,17 @@ vrrp:
 class Keepalived:
     """keepalived 2.2.7 as one of the two directors; the VIP is on its interface."""
 
-    def __init__(self, fabric, name, version, priority, interval, password=None):
+    def __init__(self, fabric, name, version, priority, interval, password=None, peer=None,
+                 vips=(f"{VIP}/32",)):
         self.fabric, self.name, self.space = fabric, name, fabric[name]
         self.config = fabric.directory / f"{name}-keepalived.conf"
         self.log = fabric.directory / f"{name}-keepalived.log"
         self.process = None
+        self.vips = vips
         auth = (f"authentication {{ auth_type PASS\n auth_pass {password}\n }}"
                 if password else "")
+        if peer:  # unicast
+            auth += f"\n  unicast_src_ip {WAN.v4(HOSTS[name])}\n  unicast_peer {{\n {peer}\n }}"
         self.config.write_text(f"""\
 global_defs {{
   vrrp_version {version}
@@ -180,7 +185,7 @@ vrrp_instance edge {{
   advert_int {interval:g}
   {auth}
   virtual_ipaddress {{
-    {VIP}/32
+    {chr(10).join(vips)}
   }}
 }}
 """, encoding="ascii")
@@ -206,13 +211,14 @@ vrrp_instance edge {{
         self.process.wait(timeout=5)
         for child in map(int, children):
             wait_until(lambda pid=child: not is_running(pid), 5, "end of keepalived")
-        run(["ip", "-n", self.space.full_name, "addr", "del", f"{VIP}/32", "dev", "eth0"],
-            check=False)
+        for vip in self.vips:
+            run(["ip", "-n", self.space.full_name, "addr", "del", vip, "dev", "eth0"],
+                check=False)
 
     def has_vip(self):
         """Whether it is Active: the VIP is on its interface."""
         told = run(["ip", "-n", self.space.full_name, "-br", "addr", "show", "eth0"]).stdout
-        return f"{VIP}/32" in told
+        return self.vips[-1] in told
 
     def wait(self, active, seconds):
         """Waits until it is Active or not; returns how long that took."""
@@ -350,7 +356,8 @@ def add_inside(fabric):
 
 def kernel_host(fabric, name):
     """Gives a director's namespace its address on the kernel's own device, for keepalived."""
-    fabric[name].ip(f"addr add {WAN.v4(HOSTS[name])}/24 dev eth0")
+    fabric[name].sysctl(net__ipv6__conf__eth0__disable_ipv6=0)
+    fabric[name].ip(*WAN.assign(HOSTS[name], "eth0"))
 
 
 def measure(fabric, seconds):
@@ -376,10 +383,17 @@ def cut(fabric, name, down=True):
 
 def advertisers(fabric, seconds):
     """Source addresses of the adverts (but resignations) on the switch during some time."""
-    told = fabric["sw"].run("timeout", seconds, "tcpdump", "-lnni", "br0", "ip proto 112",
-                            check=False, timeout=seconds + 10).stdout
+    told = fabric["sw"].run("timeout", seconds, "tcpdump", "-lnni", "br0",
+                            "ip proto 112 or ip6 proto 112", check=False,
+                            timeout=seconds + 10).stdout
     live = [line for line in told.splitlines() if "prio 0," not in line]
     return sorted({line.split(" > ")[0].split()[-1] for line in live if " > " in line})
+
+
+def addresses(fabric, name):
+    """All addresses of a namespace."""
+    told = run(["ip", "-n", fabric[name].full_name, "-br", "addr"]).stdout
+    return {word.split("/")[0] for word in told.split() if "/" in word}
 
 
 def answers_http(fabric):

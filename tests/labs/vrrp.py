@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from labtest import main, run, wait_until
-from pair import Frr, Keepalived, Weir, advertisers, answers_http, cut, kernel_host, pair
+from pair import Frr, Keepalived, Weir, addresses, advertisers, answers_http, cut, kernel_host, pair
 from layout import WAN
 
 # Peer, version, password, interval in seconds.
@@ -17,8 +17,11 @@ CELLS = {
     "keepalived, version 2": ("keepalived", 2, None, 1),
     "keepalived, version 2, PASS": ("keepalived", 2, "1111", 1),
     "keepalived, version 3": ("keepalived", 3, None, 0.1),
+    "keepalived, version 3, unicast": ("unicast", 3, None, 0.1),
+    "keepalived, version 3, IPv6": ("IPv6", 3, None, 0.1),
     "FRR, version 3": ("FRR", 3, None, 0.1),
 }
+VIPS_6 = ["fe80::10", WAN.v6(10)]  # link-local first
 SLACK = 1.0  # seconds: a process has to start or to be looked at
 
 
@@ -32,6 +35,10 @@ def weir_keys(cell, priority):
     kind, version, password, interval = cell
     keys = {"version": version, "interval": f"{int(interval * 1000)}ms", "priority": priority,
             "virtual_mac": kind == "FRR"}
+    if kind == "unicast":
+        keys["unicast"] = {"peers": [WAN.v4(3)]}
+    if kind == "IPv6":
+        keys["addresses"] = VIPS_6
     return keys | ({"auth": {"type": "pass", "password": password}} if password else {})
 
 
@@ -40,18 +47,35 @@ def peer_of(fabric, cell, priority):
     kind, version, password, interval = cell
     if kind == "FRR":
         return Frr(fabric, "b", priority, interval)
-    return Keepalived(fabric, "b", version, priority, interval, password)
+    if kind == "IPv6":
+        vips = [f"{vip}/64" for vip in VIPS_6]
+        return Keepalived(fabric, "b", version, priority, interval, vips=vips)
+    other = WAN.v4(2) if kind == "unicast" else None
+    return Keepalived(fabric, "b", version, priority, interval, password, other)
 
 
-def is_reachable(fabric):
+def is_reachable(fabric, cell):
     """Whether the VIP answers echo: the peer's kernel does it, or Weir."""
-    done = fabric["client"].run("ping", "-c1", "-W1", WAN.v4(10), check=False)
-    return done.returncode == 0
+    vip = VIPS_6[-1] if cell[0] == "IPv6" else WAN.v4(10)
+    return fabric["client"].run("ping", "-c1", "-W1", vip, check=False).returncode == 0
+
+
+def is_served(fabric, cell):
+    """Whether Weir serves the VIP: HTTP by its service, echo where there is none."""
+    return is_reachable(fabric, cell) if cell[0] == "IPv6" else answers_http(fabric)
+
+
+def check_one(report, text, fabric, interval, by_peer):
+    """One advertiser and no other: the peer, or Weir."""
+    got = advertisers(fabric, 3 * interval + 0.2)
+    peers = [source in addresses(fabric, "b") for source in got]
+    report.equal(f"{text}: one advertiser, of {got}", peers, [by_peer])
 
 
 def behind(report, fabric, cell):
     """The peer has the higher priority: it dies, comes back, is cut off and joined again."""
-    name, version, _, interval = cell
+    kind, version, _, interval = cell
+    name = "FRR" if kind == "FRR" else "keepalived"
     weir = Weir(fabric, "a", weir_keys(cell, 100))
     peer = peer_of(fabric, cell, 200)
     bound = down_interval(version, interval, 100) + SLACK
@@ -59,20 +83,19 @@ def behind(report, fabric, cell):
     peer.wait(True, bound + 3)
     weir.start()
     weir.wait("backup", bound)
-    wait_until(lambda: is_reachable(fabric), 3, f"{name} answers for the VIP")
+    wait_until(lambda: is_reachable(fabric, cell), 3, f"{name} answers for the VIP")
     report.check(weir.state() == "backup", f"Weir stays Backup behind {name}")
 
     peer.kill()
     took = weir.wait("active", bound)
     report.check(True, f"{name} killed: Weir took over after {took * 1e3:.0f} ms")
-    wait_until(lambda: answers_http(fabric), 3, "the client is served by Weir")
+    wait_until(lambda: is_served(fabric, cell), 3, "the client is served by Weir")
 
     peer.start()
     peer.wait(True, bound + 3)
     weir.wait("backup", SLACK)
-    report.equal(f"{name} is back and preempted: one advertiser",
-                 advertisers(fabric, 3 * interval + 0.2), [WAN.v4(3)])
-    partition(report, fabric, weir, peer, (bound, interval))
+    check_one(report, f"{name} is back and preempted", fabric, interval, by_peer=True)
+    partition(report, fabric, weir, peer, cell)
     check_refusals(report, name, peer)
     weir.end(signal.SIGTERM)
     peer.kill()
@@ -84,40 +107,40 @@ def check_refusals(report, name, peer):
         report.equal(f"adverts that {name} refused", peer.refusals(), [])
 
 
-def partition(report, fabric, weir, peer, times):
+def partition(report, fabric, weir, peer, cell):
     """The switch cuts the peer off and joins it again: both Active, then one."""
-    bound, interval = times
+    _, version, _, interval = cell
+    bound = down_interval(version, interval, 100) + SLACK
     cut(fabric, "b")
     weir.wait("active", bound)
-    wait_until(lambda: answers_http(fabric), 3, "the client is served by Weir")
+    wait_until(lambda: is_served(fabric, cell), 3, "the client is served by Weir")
     cut(fabric, "b", down=False)
     # The peer itself sees the link go and come, and needs its own time to be Active again.
     peer.wait(True, bound + 3)
     weir.wait("backup", SLACK + 3 * interval)
-    report.equal("cut off and joined again: one advertiser",
-                 advertisers(fabric, 3 * interval + 0.2), [WAN.v4(3)])
-    wait_until(lambda: is_reachable(fabric), 3, "the VIP answers after the heal")
+    check_one(report, "cut off and joined again", fabric, interval, by_peer=True)
+    wait_until(lambda: is_reachable(fabric, cell), 3, "the VIP answers after the heal")
 
 
 def before(report, fabric, cell):
     """Weir has the higher priority: it is killed, comes back, and ends in order."""
-    name, version, _, interval = cell
+    kind, version, _, interval = cell
+    name = "FRR" if kind == "FRR" else "keepalived"
     weir = Weir(fabric, "a", weir_keys(cell, 200))
     peer = peer_of(fabric, cell, 100)
     bound = down_interval(version, interval, 100) + SLACK
     weir.start()
     weir.wait("active", bound)
     peer.start()
-    wait_until(lambda: answers_http(fabric), 3, "the client is served by Weir")
-    report.equal(f"Weir before {name}: one advertiser",
-                 advertisers(fabric, 3 * interval + 0.2), [WAN.v4(2)])
+    wait_until(lambda: is_served(fabric, cell), 3, "the client is served by Weir")
+    check_one(report, f"Weir before {name}", fabric, interval, by_peer=False)
     weir.end(signal.SIGKILL)
     took = peer.wait(True, bound + 1)
     report.check(True, f"Weir killed: {name} took over after {took * 1e3:.0f} ms")
     weir.start()
     weir.wait("active", bound + 1)
     peer.wait(False, SLACK)
-    wait_until(lambda: answers_http(fabric), 3, "the client is served by Weir again")
+    wait_until(lambda: is_served(fabric, cell), 3, "the client is served by Weir again")
     weir.end(signal.SIGTERM)
     skew = 156 / 256 * (1 if version == 2 else interval)
     took = peer.wait(True, skew + SLACK)
@@ -127,11 +150,11 @@ def before(report, fabric, cell):
 
 
 def check_capture(report, file):
-    """tshark decodes Weir's adverts without complaint."""
-    said = run(["tshark", "-r", file, "-Y", f"vrrp && ip.src == {WAN.v4(2)}", "-T", "fields",
+    """tshark decodes all adverts, Weir's among them, without complaint."""
+    said = run(["tshark", "-r", file, "-Y", "vrrp", "-T", "fields",
                 "-e", "vrrp.type", "-e", "_ws.expert.message"]).stdout.splitlines()
     wrong = [line for line in said if line.split("\t")[1:] != [""] or not line.startswith("1")]
-    report.check(len(said) > 10 and not wrong, f"tshark reads {len(said)} of Weir's adverts",
+    report.check(len(said) > 10 and not wrong, f"tshark reads {len(said)} adverts, Weir's among them",
                  f"complaints: {wrong[:3]}")
 
 
@@ -140,7 +163,8 @@ def all_cells(report):
     with pair() as fabric:
         kernel_host(fabric, "b")
         file = Path(fabric.directory / "adverts.pcap")
-        capture = fabric["sw"].start("tcpdump", "-Uni", "br0", "-w", file, "ip proto 112")
+        capture = fabric["sw"].start("tcpdump", "-Uni", "br0", "-w", file,
+                                     "ip proto 112 or ip6 proto 112")
         for name, cell in CELLS.items():
             report.section(name)
             behind(report, fabric, cell)

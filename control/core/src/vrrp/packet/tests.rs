@@ -289,3 +289,23 @@ fn labels_are_unique_and_texts_are_sentences() {
             .all(|(i, r)| *r as usize == i)
     );
 }
+
+#[test]
+fn noise_in_a_valid_advert_never_panics() {
+    let instances = [instance(), version_2(Some([7; 8])), six()];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..30_000 {
+        let instance = &instances[round % instances.len()];
+        let mut bytes = frame(instance, 100);
+        for _ in 0..1 + round % 4 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let [at, value, ..] = random.to_le_bytes();
+            let at = usize::from(at) % bytes.len();
+            bytes[at] ^= value;
+        }
+        bytes.truncate(bytes.len() - round % 7);
+        let _ = take(&bytes, instance);
+    }
+}
