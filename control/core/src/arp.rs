@@ -71,6 +71,11 @@ pub(crate) fn reply((mac, ip): (MacAddr, Ipv4Addr), to: (MacAddr, Ipv4Addr)) -> 
     emit(Operation::Reply, to.0, (mac, ip), to)
 }
 
+/// The unicast question to `to` whether it answers for `target`.
+pub(crate) fn question(from: (MacAddr, Ipv4Addr), to: MacAddr, target: Ipv4Addr) -> Vec<u8> {
+    emit(Operation::Request, to, from, (MacAddr::ZERO, target))
+}
+
 /// A gratuitous ARP in request form, which Linux takes at once, whatever `locktime` says (A7).
 pub(crate) fn announcement(mac: MacAddr, ip: Ipv4Addr) -> Vec<u8> {
     emit(

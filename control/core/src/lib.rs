@@ -18,6 +18,7 @@ pub mod ports;
 pub mod reconcile;
 pub mod responder;
 pub mod script;
+pub mod suppression;
 pub mod taps;
 #[cfg(test)]
 mod testing;

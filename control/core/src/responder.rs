@@ -49,6 +49,33 @@ pub struct Conflict {
     pub mac: MacAddr,
     /// Where.
     pub port: PortId,
+    /// By what.
+    pub how: Claim,
+}
+
+/// What a VIP is claimed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// An ARP answer.
+    ArpAnswer,
+    /// An ARP question with the VIP as its sender.
+    ArpQuestion,
+    /// A gratuitous ARP.
+    ArpAnnouncement,
+    /// A neighbour advertisement, or a solicitation from the VIP.
+    Neighbour,
+}
+
+impl Claim {
+    /// As shown, and the metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ArpAnswer => "arp_answer",
+            Self::ArpQuestion => "arp_question",
+            Self::ArpAnnouncement => "arp_announcement",
+            Self::Neighbour => "neighbour",
+        }
+    }
 }
 
 /// What became of a received ARP or neighbour discovery frame.
@@ -234,6 +261,7 @@ impl Responder {
                     vip: sender.into(),
                     mac: asker,
                     port,
+                    how: claim_of(&arp),
                 },
                 out,
             );
@@ -286,6 +314,7 @@ impl Responder {
                         vip: target.into(),
                         mac,
                         port,
+                        how: Claim::Neighbour,
                     },
                     out,
                 );
@@ -306,6 +335,7 @@ impl Responder {
                     vip: source.into(),
                     mac: asker,
                     port,
+                    how: Claim::Neighbour,
                 },
                 out,
             );
@@ -463,6 +493,11 @@ impl Responder {
         self.dips.contains_key(&address)
     }
 
+    /// Whether a VIP is ours to serve now.
+    pub fn is_active(&self, vip: IpAddr) -> bool {
+        self.vips.get(&vip).is_some_and(|vip| vip.active)
+    }
+
     /// Answers sent.
     pub fn replies(&self) -> u64 {
         self.replies
@@ -478,6 +513,14 @@ impl Responder {
             };
             (*address, role, vip.ports.as_slice(), vip.conflicts)
         })
+    }
+}
+
+fn claim_of(arp: &Arp) -> Claim {
+    match arp.operation {
+        _ if arp.is_gratuitous() => Claim::ArpAnnouncement,
+        Operation::Reply => Claim::ArpAnswer,
+        Operation::Request => Claim::ArpQuestion,
     }
 }
 

@@ -177,6 +177,8 @@ pub(crate) enum Noun {
     Routes,
     /// VRRP: who is Active, since when, why, and what the peer advertises
     Vrrp,
+    /// Who answers ARP and ND for the VIPs, and who does without right
+    Arp,
     /// Why frames were dropped
     Drops,
     /// Health checks; with SERVICE/SERVER: the last results

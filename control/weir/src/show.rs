@@ -2,8 +2,8 @@
 
 use crate::table::{Align, Table};
 use crate::views::{
-    Drops, Explanation, Flows, HealthList, InOut, Neighbours, Ports, Routes, Server, Servers,
-    Service, Services, Status, VrrpInstance, VrrpList, Workers,
+    ArpList, Drops, Explanation, Flows, HealthList, InOut, Neighbours, Ports, Routes, Server,
+    Servers, Service, Services, Status, VrrpInstance, VrrpList, Workers,
 };
 
 use Align::{Left, Right};
@@ -290,6 +290,41 @@ pub(crate) fn routes(view: &Routes) -> String {
         ]);
     }
     table.to_string()
+}
+
+pub(crate) fn arp(view: &ArpList) -> String {
+    let mut table = Table::new(&[
+        ("VIP", Left),
+        ("ROLE", Left),
+        ("PORTS", Left),
+        ("CLAIMS BY OTHERS", Right),
+    ]);
+    for vip in &view.arp {
+        table.row([
+            vip.vip.clone(),
+            vip.role.clone(),
+            vip.ports.join(" "),
+            vip.conflicts.to_string(),
+        ]);
+    }
+    let mut text = table.to_string();
+    for (vip, leak) in view
+        .arp
+        .iter()
+        .flat_map(|vip| vip.leaks.iter().map(move |l| (vip, l)))
+    {
+        text.push_str(&format!(
+            "LEAK: {} on {} answers for {}: {}, {} times, last {} ago\n    fix: {}\n",
+            leak.server.as_deref().unwrap_or("a host"),
+            format_args!("{} ({})", leak.port, leak.mac),
+            vip.vip,
+            leak.how,
+            leak.count,
+            span(leak.last_seconds),
+            leak.fix,
+        ));
+    }
+    text
 }
 
 pub(crate) fn vrrp(view: &VrrpList) -> String {

@@ -147,6 +147,7 @@ fn show_noun(socket: &Path, arguments: &Show) -> Result<(), ClientError> {
         Noun::Neighbours => view(socket, "/v1/neighbours", json, show::neighbours),
         Noun::Routes => view(socket, "/v1/routes", json, show::routes),
         Noun::Vrrp => view(socket, "/v1/vrrp", json, show::vrrp),
+        Noun::Arp => view(socket, "/v1/arp", json, show::arp),
         Noun::Drops => view(socket, "/v1/drops", json, show::drops),
         Noun::Health { server: None } => {
             view(socket, "/v1/health", json, |v: &views::HealthList| {

@@ -216,6 +216,36 @@ pub(crate) struct HealthResult {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ArpList {
+    pub(crate) version: u32,
+    pub(crate) arp: Vec<ArpVip>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ArpVip {
+    pub(crate) vip: String,
+    /// `active`: answered for here; `backup`: silent.
+    pub(crate) role: String,
+    pub(crate) ports: Vec<String>,
+    pub(crate) conflicts: u64,
+    /// Who claims it without right, of late.
+    pub(crate) leaks: Vec<ArpLeak>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ArpLeak {
+    pub(crate) mac: String,
+    pub(crate) port: String,
+    /// `SERVICE/SERVER`, if it is one.
+    pub(crate) server: Option<String>,
+    pub(crate) how: String,
+    pub(crate) count: u64,
+    pub(crate) first_seconds: f64,
+    pub(crate) last_seconds: f64,
+    pub(crate) fix: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct VrrpList {
     pub(crate) version: u32,
     pub(crate) vrrp: Vec<VrrpInstance>,

@@ -164,6 +164,7 @@ impl<D: Dataplane> Control<D> {
         let tables = self.world.snapshot.tables.clone();
         self.responder.configure(now, &tables);
         self.uplink.configure(&tables);
+        self.suppression.configure(now, &tables);
         self.scripts.configure(now, &self.world.config);
         let (config, out) = (&self.world.config, &mut self.vrrp_actions);
         self.routers.configure(now, config, tables.clone(), out);
@@ -203,6 +204,7 @@ impl<D: Dataplane> Control<D> {
             arp_replies: self.responder.replies(),
             uplink: self.uplink.counters().clone(),
             vrrp: self.routers.report(),
+            leaks: self.suppression.leaks(now),
             vrrp_errors: *self.routers.errors(),
             now,
             ..self.status.clone()

@@ -9,7 +9,7 @@ use super::{
     RESOLVES_MAX,
 };
 use crate::frame::{self, Frame};
-use crate::responder::Action;
+use crate::responder::{Action, Conflict};
 
 impl<D: Dataplane> Control<D> {
     /// Frames from the workers: to the responder and the kernel.
@@ -52,21 +52,40 @@ impl<D: Dataplane> Control<D> {
                 Action::Send(port, frame) => {
                     self.send(port, &frame);
                 }
-                Action::Conflict(conflict) => {
-                    let last = self.conflicts_logged.get(&conflict.vip);
-                    if last.is_none_or(|at| now.since(*at) >= CONFLICT_LOG_INTERVAL) {
-                        self.conflicts_logged.insert(conflict.vip, now);
-                        let port = self.port_name(conflict.port);
-                        tracing::warn!(
-                            vip = %conflict.vip, mac = %conflict.mac, port,
-                            "another host claims a VIP; a real server needs arp_ignore=1 and \
-                             arp_announce=2"
-                        );
-                    }
-                }
+                Action::Conflict(conflict) => self.claimed(now, &conflict),
             }
         }
         self.actions = actions;
+    }
+
+    /// Somebody claims a VIP: recorded, and told once in a while.
+    fn claimed(&mut self, now: Time, conflict: &Conflict) {
+        let leak = self.suppression.claim(now, conflict);
+        let last = self.conflicts_logged.get(&conflict.vip);
+        if last.is_some_and(|at| now.since(*at) < CONFLICT_LOG_INTERVAL) {
+            return;
+        }
+        let (server, fix) = (leak.server.clone(), leak.fix());
+        self.conflicts_logged.insert(conflict.vip, now);
+        tracing::warn!(
+            vip = %conflict.vip, mac = %conflict.mac, port = self.port_name(conflict.port),
+            server = server.as_deref().unwrap_or("unknown"), how = conflict.how.label(), fix,
+            "another host claims a VIP"
+        );
+    }
+
+    /// Asks servers that hold VIPs whether they answer for them.
+    pub(super) fn suppress(&mut self, now: Time) {
+        if self.suppression.deadline().is_none_or(|at| now < at) {
+            return;
+        }
+        let mut questions = Vec::new();
+        let responder = &self.responder;
+        self.suppression
+            .expire(now, |vip| responder.is_active(vip), &mut questions);
+        for (port, frame) in questions {
+            self.send(port, &frame);
+        }
     }
 
     pub(super) fn send(&mut self, port: PortId, frame: &[u8]) -> bool {

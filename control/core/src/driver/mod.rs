@@ -42,6 +42,7 @@ use crate::ports::PortFact;
 use crate::reconcile::{Snapshot, reconcile};
 use crate::responder::{Action, Responder};
 use crate::script::Tracker;
+use crate::suppression::Suppression;
 use crate::taps::TapsError;
 use crate::uplink::Uplink;
 use crate::vrrp::Routers;
@@ -145,6 +146,7 @@ struct Control<D> {
     uplink: Uplink,
     routers: Routers,
     scripts: Tracker,
+    suppression: Suppression,
     health: Runner,
     job: Option<JoinHandle<Done>>,
     dirty: bool,
@@ -231,6 +233,7 @@ impl<D: Dataplane> Control<D> {
             uplink: Uplink::default(),
             routers: Routers::default(),
             scripts: Tracker::default(),
+            suppression: Suppression::default(),
             health: Runner::new(setup.seed),
             job: None,
             dirty: false,
@@ -306,6 +309,7 @@ impl<D: Dataplane> Control<D> {
             self.responder.expire(now, &mut self.actions);
         }
         self.perform(now);
+        self.suppress(now);
         let sent = self.kernel_frames(now);
         self.resolve(now);
         self.follow_kernel(now);

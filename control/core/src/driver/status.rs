@@ -12,6 +12,7 @@ use crate::health::Verdicts;
 use crate::health::board::ServerHealth;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
+use crate::suppression::Leak;
 use crate::uplink::UplinkCounters;
 use crate::vrrp::InstanceStatus;
 use crate::vrrp::packet::Reject;
@@ -41,6 +42,8 @@ pub struct Status {
     pub arp_replies: u64,
     /// Frames between ports and TAPs.
     pub uplink: UplinkCounters,
+    /// Who claims a VIP without right.
+    pub leaks: Vec<Leak>,
     /// VRRP instances.
     pub vrrp: Vec<InstanceStatus>,
     /// Refused adverts, by [`Reject`].

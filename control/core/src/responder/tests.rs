@@ -166,7 +166,8 @@ fn a1_a_dip_is_the_kernels_but_a_sender_that_claims_a_vip_is_never_learned() {
         Action::Conflict(Conflict {
             vip: VIP.into(),
             mac: OTHER,
-            port: WAN
+            port: WAN,
+            how: Claim::ArpQuestion,
         })
     );
     assert_eq!(

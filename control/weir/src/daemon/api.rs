@@ -13,7 +13,7 @@ use weir_control::overlay::Edit;
 
 use super::shared::Shared;
 use super::snapshot::ControlView;
-use super::{flows, metrics, nouns, status, vrrp};
+use super::{arp, flows, metrics, nouns, status, vrrp};
 use crate::views::{self, HealthList, Refusal, Server, VERSION};
 
 /// Octets of a request's body: a PATCH or the name of a file.
@@ -105,6 +105,7 @@ pub(crate) fn reader(api: Arc<Api>) -> Router {
         )
         .route("/v1/health", get(health))
         .route("/v1/vrrp", get(vrrp_list))
+        .route("/v1/arp", get(arp_list))
         .route("/v1/flows", get(flows::list))
         .route("/v1/explain", get(flows::explain_packet))
         .fallback(|| async {
@@ -153,6 +154,10 @@ async fn services(State(api): Shareable) -> Result<Json<views::Services>, Proble
 
 async fn servers(State(api): Shareable) -> Result<Json<views::Servers>, Problem> {
     Ok(Json(nouns::servers(&api.shared, &api.view()?)))
+}
+
+async fn arp_list(State(api): Shareable) -> Result<Json<views::ArpList>, Problem> {
+    Ok(Json(arp::list(&api.view()?)))
 }
 
 async fn vrrp_list(State(api): Shareable) -> Result<Json<views::VrrpList>, Problem> {

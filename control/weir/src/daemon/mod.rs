@@ -5,6 +5,7 @@
 //! (its TAPs go), then workers (they send what they have), then devices.
 
 mod api;
+mod arp;
 mod claim;
 mod devices;
 mod families;

@@ -124,11 +124,7 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
             "`weir ready` puts it back to work",
         ));
     }
-    for vip in control.status.vips.iter().filter(|vip| vip.conflicts > 0) {
-        let text = format!("claimed by another host {} times", vip.conflicts);
-        let fix = "a real server needs arp_ignore=1 and arp_announce=2; see the log for its MAC";
-        list.push(problem("warning", format!("VIP {}", vip.vip), text, fix));
-    }
+    super::arp::problems(control, &mut list);
     list.extend(shared.notes.iter().map(|note| {
         let (subject, text) = note.split_once(": ").unwrap_or(("machine", note));
         problem("note", subject.into(), text.into(), "")
