@@ -175,14 +175,14 @@ fn keeps(rule: &str, wanted: &Json, value: &Json) -> bool {
             Some("array") => value.is_array(),
             Some("string") => value.is_string(),
             Some("boolean") => value.is_boolean(),
-            Some("integer") => value.is_u64(),
+            Some("integer") => value.as_i64().is_some(),
             other => panic!("type {other:?}"),
         },
         "enum" => list().any(|choice| choice == value),
         "anyOf" => list().any(holds),
         "oneOf" => list().filter(|sub| holds(sub)).count() == 1,
-        "minimum" => value.as_u64() >= wanted.as_u64() || !value.is_u64(),
-        "maximum" => value.as_u64() <= wanted.as_u64() || !value.is_u64(),
+        "minimum" => value.as_i64() >= wanted.as_i64() || value.as_i64().is_none(),
+        "maximum" => value.as_i64() <= wanted.as_i64() || value.as_i64().is_none(),
         "required" => list().all(|key| value.get(key.as_str().expect("a name")).is_some()),
         "$schema"
         | "title"
