@@ -184,6 +184,9 @@ impl Suppression {
             self.leaks.len() - 1
         });
         let leak = &mut self.leaks[at];
+        if now.since(leak.last) >= LEAK_LIFETIME {
+            (leak.first, leak.count) = (now, 0); // It was mended, and is back.
+        }
         (leak.port, leak.how, leak.last) = (conflict.port, conflict.how, now);
         leak.count += 1;
         leak.server = self.names.get(&(conflict.port, conflict.mac)).cloned();
@@ -292,6 +295,8 @@ mod tests {
         seen.claim(at(30_000), &conflict(WEB1, Claim::ArpAnswer));
         assert_eq!(seen.leaks(at(60_000))[0].count, 2);
         assert!(seen.leaks(at(126_000)).is_empty());
+        let back = seen.claim(at(130_000), &conflict(WEB1, Claim::ArpAnswer));
+        assert_eq!((back.first, back.count), (at(130_000), 1), "a new leak");
         for n in 0..5000_u16 {
             let [a, b] = n.to_be_bytes();
             let mac = MacAddr([2, 9, 9, 9, a, b]);

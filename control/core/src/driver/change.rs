@@ -9,7 +9,7 @@ use super::command::{Command, Reply};
 use super::job::{self, Done, What, World};
 use super::kernel::wanted_neighbours;
 use super::status::{Status, VipStatus};
-use super::{Control, Dataplane, HEALTH_INTERVAL};
+use super::{Control, Dataplane, HEALTH_INTERVAL, Happening};
 use crate::overlay::Overlay;
 
 impl<D: Dataplane> Control<D> {
@@ -109,11 +109,20 @@ impl<D: Dataplane> Control<D> {
         let result = match done.outcome {
             Ok(world) => {
                 self.adopt(now, done.what, world).await;
+                if done.what == What::Reload {
+                    self.commands.events.tell(Happening::Applied {
+                        revision: self.status.revision,
+                        text: done.message.clone(),
+                    });
+                }
                 Ok(done.message)
             }
             Err(error) => {
                 if done.what == What::Reload {
                     self.status.reload_failures += 1;
+                    self.commands.events.tell(Happening::Refused {
+                        text: error.clone(),
+                    });
                 }
                 tracing::error!("refused: {error}");
                 Err(error)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::events::{Events, Teller};
 use super::status::Status;
 use crate::health::board::ServerHealth;
 use crate::overlay::Edit;
@@ -61,23 +62,24 @@ pub struct ControlHandle {
 pub struct Commands {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) status: watch::Sender<Arc<Status>>,
+    pub(super) events: Teller,
 }
 
-/// A handle and the end to give to [`super::run`].
-pub fn channel() -> (ControlHandle, Commands) {
+/// A handle, the end to give to [`super::run`], and what that will tell of.
+pub fn channel() -> (ControlHandle, Commands, Events) {
     let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
     let (status_sender, status) = watch::channel(Arc::default());
+    let (teller, events) = Teller::new();
     let handle = ControlHandle {
         commands: sender,
         status,
     };
-    (
-        handle,
-        Commands {
-            commands: receiver,
-            status: status_sender,
-        },
-    )
+    let commands = Commands {
+        commands: receiver,
+        status: status_sender,
+        events: teller,
+    };
+    (handle, commands, events)
 }
 
 const STOPPED: &str = "the control thread has ended";

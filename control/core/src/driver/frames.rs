@@ -5,8 +5,8 @@ use weir_engine::time::Time;
 use weir_engine::verdict::PuntClass;
 
 use super::{
-    CONFLICT_LOG_INTERVAL, Control, Dataplane, FRAMES_PER_TURN, LINK_INTERVAL, RESOLVE_INTERVAL,
-    RESOLVES_MAX,
+    CONFLICT_LOG_INTERVAL, Control, Dataplane, FRAMES_PER_TURN, Happening, LINK_INTERVAL,
+    RESOLVE_INTERVAL, RESOLVES_MAX,
 };
 use crate::frame::{self, Frame};
 use crate::responder::{Action, Conflict};
@@ -60,16 +60,18 @@ impl<D: Dataplane> Control<D> {
 
     /// Somebody claims a VIP: recorded, and told once in a while.
     fn claimed(&mut self, now: Time, conflict: &Conflict) {
-        let leak = self.suppression.claim(now, conflict);
+        let leak = self.suppression.claim(now, conflict).clone();
+        let port = self.port_name(conflict.port).to_owned();
+        self.commands.events.tell_leak(now, &port, &leak);
         let last = self.conflicts_logged.get(&conflict.vip);
         if last.is_some_and(|at| now.since(*at) < CONFLICT_LOG_INTERVAL) {
             return;
         }
-        let (server, fix) = (leak.server.clone(), leak.fix());
         self.conflicts_logged.insert(conflict.vip, now);
         tracing::warn!(
-            vip = %conflict.vip, mac = %conflict.mac, port = self.port_name(conflict.port),
-            server = server.as_deref().unwrap_or("unknown"), how = conflict.how.label(), fix,
+            vip = %conflict.vip, mac = %conflict.mac, port,
+            server = leak.server.as_deref().unwrap_or("unknown"), how = conflict.how.label(),
+            fix = leak.fix(),
             "another host claims a VIP"
         );
     }
@@ -149,36 +151,33 @@ impl<D: Dataplane> Control<D> {
 
     /// Takes over what the kernel says of routes, neighbours and links.
     pub(super) fn follow_kernel(&mut self, now: Time) {
-        if now >= self.links_at && self.kernel.is_none() {
-            self.links_at = now + LINK_INTERVAL;
-            self.vrrp_weigh(now);
-        }
-        let Some(kernel) = &mut self.kernel else {
-            return;
-        };
-        if kernel.view.has_changed().unwrap_or(false) {
+        if let Some(kernel) = &mut self.kernel
+            && kernel.view.has_changed().unwrap_or(false)
+        {
             self.world.mirror = kernel.view.borrow_and_update().mirror.clone();
             self.dirty = true;
         }
-        if now < self.links_at {
-            return;
+        if now >= self.links_at {
+            self.links_at = now + LINK_INTERVAL;
+            self.look_at_links();
+            self.vrrp_weigh(now);
         }
-        self.links_at = now + LINK_INTERVAL;
-        for port in (0..).map(PortId).take(self.world.config.ports.len()) {
+    }
+
+    fn look_at_links(&mut self) {
+        let Some(kernel) = &self.kernel else { return };
+        for (port, config) in (0..).map(PortId).zip(&self.world.config.ports) {
             let netdev = kernel.view.borrow().carriers.get(&port).copied();
             let up = netdev.unwrap_or_else(|| self.dataplane.link_is_up(port));
             if self.links.insert(port, up) != Some(up) {
                 kernel.taps.set_carrier(port, up);
                 self.stale = true;
-                let name = self
-                    .world
-                    .config
-                    .ports
-                    .get(port.index())
-                    .map(|p| p.name.as_str());
-                tracing::info!(port = name, up, "link");
+                tracing::info!(port = config.name, up, "link");
+                self.commands.events.tell(Happening::Link {
+                    port: config.name.clone(),
+                    up,
+                });
             }
         }
-        self.vrrp_weigh(now);
     }
 }

@@ -7,6 +7,7 @@
 
 mod change;
 mod command;
+mod events;
 mod frames;
 mod job;
 mod kernel;
@@ -29,6 +30,7 @@ use weir_engine::time::Time;
 use weir_engine::verdict::PuntClass;
 
 pub use command::{Commands, ControlHandle, Reply, channel};
+pub use events::{Event, Events, Happening};
 pub use job::LAST_GOOD;
 pub use status::{Status, VipStatus};
 
@@ -341,6 +343,12 @@ impl<D: Dataplane> Control<D> {
             let word = if *up { "up" } else { "down" };
             tracing::info!(%service, %server, reason, "server {word}");
             self.status.last_change = (now, format!("{service}/{server} {word}: {reason}"));
+            self.commands.events.tell(Happening::Server {
+                service: service.to_string(),
+                server: server.to_string(),
+                up: *up,
+                reason: reason.clone(),
+            });
             self.dirty = true;
             self.stale = true;
         }

@@ -110,7 +110,7 @@ fn with_taps<F: Future<Output = ()>>(
         seed: 7,
     };
     let wire = Wire::default();
-    let (handle, commands) = channel();
+    let (handle, commands, _events) = channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

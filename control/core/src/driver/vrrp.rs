@@ -6,7 +6,7 @@ use weir_engine::id::PortId;
 use weir_engine::tables::{Map, Role, Tables};
 use weir_engine::time::Time;
 
-use super::{Control, Dataplane};
+use super::{Control, Dataplane, Happening};
 use crate::config::Tracked;
 use crate::mirror::Mirror;
 use crate::vrrp::{self, Action, Conditions};
@@ -108,10 +108,16 @@ impl<D: Dataplane> Control<D> {
                     why,
                 } => {
                     let why = vrrp::words(why);
-                    let (from, to) = (from.name(), to.name());
-                    tracing::warn!(instance = %name, from, to, why, "vrrp");
-                    self.status.last_change = (now, format!("vrrp {name} {to}: {why}"));
-                    self.notify(&name, to);
+                    let word = to.name();
+                    tracing::warn!(instance = %name, from = from.name(), to = word, why, "vrrp");
+                    self.status.last_change = (now, format!("vrrp {name} {word}: {why}"));
+                    self.notify(&name, word);
+                    self.commands.events.tell(Happening::Vrrp {
+                        instance: name,
+                        from,
+                        to,
+                        why,
+                    });
                     self.stale = true;
                 }
                 Action::Refused(reason, port, source) => {

@@ -13,7 +13,7 @@ use weir_control::overlay::Edit;
 
 use super::shared::Shared;
 use super::snapshot::ControlView;
-use super::{arp, flows, metrics, nouns, status, vrrp};
+use super::{arp, events, flows, metrics, nouns, status, vrrp};
 use crate::views::{self, HealthList, Refusal, Server, VERSION};
 
 /// Octets of a request's body: a PATCH or the name of a file.
@@ -24,6 +24,7 @@ const BODY_LEN_MAX: usize = 64 << 10;
 pub(crate) struct Api {
     pub(crate) shared: Arc<Shared>,
     pub(crate) control: ControlHandle,
+    pub(crate) events: Arc<events::Log>,
 }
 
 impl Api {
@@ -106,6 +107,7 @@ pub(crate) fn reader(api: Arc<Api>) -> Router {
         .route("/v1/health", get(health))
         .route("/v1/vrrp", get(vrrp_list))
         .route("/v1/arp", get(arp_list))
+        .route("/v1/events", events::route())
         .route("/v1/flows", get(flows::list))
         .route("/v1/explain", get(flows::explain_packet))
         .fallback(|| async {

@@ -7,7 +7,9 @@
 mod api;
 mod arp;
 mod claim;
+mod date;
 mod devices;
+mod events;
 mod families;
 mod flows;
 mod inspect;
@@ -176,7 +178,9 @@ fn forward(
     });
     let (links, ends) = cpus.iter().map(|_| weir_worker::control_link()).unzip();
     let rings = Rings::new(ends, Arc::clone(&shared), questions);
-    let (control, commands) = channel();
+    let (control, commands, told) = channel();
+    let events = Arc::new(events::Log::new(date::now()));
+    drop(runtime.spawn(Arc::clone(&events).follow(told)));
     let setup = Setup {
         config: config.clone(),
         config_path: path,
@@ -194,7 +198,11 @@ fn forward(
         shared: Arc::clone(&shared),
     };
     let threads = threads::start(setup, rings, commands, launch)?;
-    let api = Api { shared, control };
+    let api = Api {
+        shared,
+        control,
+        events,
+    };
     manage(api, runtime, listeners, threads)
 }
 
