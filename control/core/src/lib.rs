@@ -14,6 +14,7 @@ pub mod health;
 pub mod mirror;
 mod nd;
 pub mod overlay;
+pub mod paths;
 pub mod ports;
 pub mod reconcile;
 pub mod responder;

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod maglev;
 pub mod note;
 mod outcome;
+pub mod path;
 pub mod pipeline;
 mod rewrite;
 pub mod routes;

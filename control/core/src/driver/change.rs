@@ -173,6 +173,7 @@ impl<D: Dataplane> Control<D> {
         let tables = self.world.snapshot.tables.clone();
         self.responder.configure(now, &tables);
         self.uplink.configure(&tables);
+        self.paths.configure(&tables);
         self.suppression.configure(now, &tables);
         self.scripts.configure(now, &self.world.config);
         let (config, out) = (&self.world.config, &mut self.vrrp_actions);

@@ -40,6 +40,7 @@ use crate::health::board::Change;
 use crate::health::runner::Runner;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
+use crate::paths::Paths;
 use crate::ports::PortFact;
 use crate::reconcile::{Snapshot, reconcile};
 use crate::responder::{Action, Responder};
@@ -146,6 +147,7 @@ struct Control<D> {
     path: PathBuf,
     responder: Responder,
     uplink: Uplink,
+    paths: Paths,
     routers: Routers,
     scripts: Tracker,
     suppression: Suppression,
@@ -233,6 +235,7 @@ impl<D: Dataplane> Control<D> {
             path,
             responder: Responder::default(),
             uplink: Uplink::default(),
+            paths: Paths::default(),
             routers: Routers::default(),
             scripts: Tracker::default(),
             suppression: Suppression::default(),
@@ -255,8 +258,7 @@ impl<D: Dataplane> Control<D> {
             buffer: vec![0; FRAME_LEN_MAX],
             world,
         };
-        let snapshot = reconcile(&Snapshot::default(), &control.world.inputs())?;
-        control.world.snapshot = snapshot;
+        control.world.snapshot = reconcile(&Snapshot::default(), &control.world.inputs())?;
         control
             .health
             .configure(Time::ZERO, &control.world.config, &control.world.overlay);

@@ -11,6 +11,7 @@
 
 mod family;
 mod instances;
+mod names;
 mod routing;
 mod service;
 mod slots;
@@ -35,6 +36,7 @@ use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::ports::PortFact;
 use family::{NatServer, NatSources};
+pub use names::ServersByName;
 use routing::Routing;
 use slots::Slots;
 
@@ -94,6 +96,8 @@ pub enum ReconcileError {
 pub struct Snapshot {
     /// What workers forward by.
     pub tables: Arc<Tables>,
+    /// Which slot a configured server has.
+    pub servers_by_name: Arc<ServersByName>,
     services: Slots<ServiceKey>,
     servers: Slots<ServerKey>,
     /// VRRP instances by name: their slots are those of the leases.
@@ -133,11 +137,19 @@ impl Default for Snapshot {
     fn default() -> Self {
         Self {
             tables: Arc::default(),
+            servers_by_name: Arc::default(),
             services: Slots::new(SERVICES_MAX),
             servers: Slots::new(SERVERS_MAX),
             instances: Slots::new(LEASES_MAX),
             routing: Routing::default(),
         }
+    }
+}
+
+impl Snapshot {
+    /// The slot of a server, by the names of its service and of itself. Costs one look-up.
+    pub fn server(&self, service: &str, server: &str) -> Option<ServerId> {
+        names::find(&self.servers_by_name, service, server)
     }
 }
 
@@ -160,6 +172,7 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
     let ids = slots.iter().map(|(index, _)| ServiceId(*index));
     let services: Vec<(ServiceId, &config::Service)> = ids.zip(&config.services).collect();
     let placed = place_servers(&mut next.servers, &slots, config)?;
+    next.servers_by_name = names::of(&placed, &previous.servers_by_name);
     next.routing = previous.routing.update(config, inputs.mirror);
     let instances = instances::place(&mut next.instances, config, inputs.ports)?;
     let mut ports = routing::ports(config, inputs.ports, inputs.mirror);

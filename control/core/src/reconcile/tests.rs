@@ -449,3 +449,21 @@ fn d63_a_server_that_goes_down_moves_little_more_than_its_own_maglev_slots() {
         "{moved} of {kept} slots of other servers moved"
     );
 }
+
+#[test]
+fn servers_are_found_by_name_and_the_map_is_shared_while_names_stay() {
+    let mut world = World::new(vec![web(config::Mode::Dr, 3)]);
+    let before = world.first();
+    assert_eq!(before.server("web", "web2"), Some(find(&before, "web2").id));
+    assert_eq!(before.server("web", "web9"), None);
+    assert_eq!(before.server("we", "bweb2"), None);
+    world.edit("web2", Edit::Weight(7));
+    let after = world.after(&before);
+    assert!(Arc::ptr_eq(&before.servers_by_name, &after.servers_by_name));
+    world.config.services[0].servers.remove(0);
+    let after = world.after(&before);
+    assert_eq!(after.server("web", "web1"), None);
+    assert_eq!(after.server("web", "web3"), before.server("web", "web3"));
+    let key = ("web".into(), "web3".into());
+    assert_eq!(after.servers_by_name[&key], find(&after, "web3").id);
+}
