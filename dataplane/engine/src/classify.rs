@@ -13,7 +13,8 @@ use crate::flow::{Direction, FlowKey};
 use crate::fragment::table::FragmentPorts;
 use crate::id::PortId;
 use crate::note::Note;
-use crate::tables::{NatSource, Port, Role, Tables, Vip};
+use crate::path::{self, PORT_FIRST, Probe};
+use crate::tables::{Family, NatSource, Port, Role, Tables, Vip};
 use crate::time::Time;
 use crate::verdict::{DropReason, PuntClass, Verdict};
 
@@ -232,7 +233,7 @@ impl<A: Ip> Class<A> {
             .get(&packet.src)
             .is_some_and(|vip| vip.role.at(&tables.leases, now) == Role::Active);
         if vip_source {
-            return Self::Verdict(Verdict::Drop(DropReason::VipSource));
+            return Self::from_vip(family, packet, head);
         }
         if family.dips.contains_key(&packet.dst) {
             return punt(PuntClass::Dip);
@@ -248,6 +249,21 @@ impl<A: Ip> Class<A> {
             return Self::own(packet, Direction::Reverse);
         }
         Self::from_server(tables, packet, head)
+    }
+
+    /// A packet from a VIP that is served here: a server's. Only an answer to a path check passes
+    /// (D11); which checks are under way, control knows.
+    #[cold]
+    fn from_vip(family: &Family<A>, packet: &Parsed<A>, head: &[u8]) -> Self {
+        let reserved = |probe: &Probe| probe.source.port() >= PORT_FIRST;
+        let answers = path::answered_by(packet, head).is_some_and(|probe| reserved(&probe));
+        let dips = &family.dips;
+        // What is an address of ours has not come from a server.
+        let passes = answers && dips.contains_key(&packet.dst) && !dips.contains_key(&packet.src);
+        Self::Verdict(match passes {
+            true => Verdict::Punt(PuntClass::Dip),
+            false => Verdict::Drop(DropReason::VipSource),
+        })
     }
 
     /// Fragments and ICMP errors that NAT servers may have sent.
@@ -346,7 +362,7 @@ pub(crate) fn nat_source<A: Ip>(tables: &Tables, key: &FlowKey<A>) -> Option<Nat
 }
 
 /// What an unfragmented ICMP packet says.
-fn message<A: Ip>(packet: &Parsed<A>, head: &[u8]) -> Option<Message> {
+pub(crate) fn message<A: Ip>(packet: &Parsed<A>, head: &[u8]) -> Option<Message> {
     if packet.fragment != Fragment::Whole || packet.end - packet.l4 < 8 {
         return None;
     }

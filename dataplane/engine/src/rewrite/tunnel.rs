@@ -71,6 +71,22 @@ pub(crate) fn encapsulate<A: Ip, I: Io>(
     if !I::prepend(frame, growth) {
         return Err(DropReason::NoHeadroom);
     }
+    let head = I::head_mut(frame);
+    let out = head.get_mut(link_len..).unwrap_or(&mut []);
+    let ether_type = emit(out, packet, outer, id)?;
+    exit.emit_link(head, ether_type);
+    Ok(())
+}
+
+/// Writes the outer header of a packet, whose own TTL counts as before its decrement, over the
+/// first octets of `out`. Returns what it is to the link.
+#[inline(always)]
+pub(crate) fn emit<A: Ip>(
+    out: &mut [u8],
+    packet: &Parsed<A>,
+    outer: Outer,
+    id: u16,
+) -> Result<EtherType, DropReason> {
     let payload_len = packet.end - packet.l3;
     let ttl = packet.ttl.saturating_sub(1);
     let inner = Inner {
@@ -78,9 +94,7 @@ pub(crate) fn encapsulate<A: Ip, I: Io>(
         len: payload_len,
         tos: packet.tos,
     };
-    let head = I::head_mut(frame);
-    let out = head.get_mut(link_len..).unwrap_or(&mut []);
-    let ether_type = match outer {
+    Ok(match outer {
         Outer::V4(src, dst) => {
             let dont_fragment = packet.dont_fragment && A::LEN == 4;
             let id = if dont_fragment { 0 } else { id };
@@ -114,7 +128,5 @@ pub(crate) fn encapsulate<A: Ip, I: Io>(
             }
             EtherType::IPV6
         }
-    };
-    exit.emit_link(head, ether_type);
-    Ok(())
+    })
 }
