@@ -361,6 +361,19 @@ pub(crate) fn nat_source<A: Ip>(tables: &Tables, key: &FlowKey<A>) -> Option<Nat
     A::family(tables).nat_source(key.remote, key.protocol, key.remote_port)
 }
 
+/// Why the packet that an ICMP error quotes did not arrive; `None` if it is no error.
+pub(crate) fn cause<A: Ip>(packet: &Parsed<A>, head: &[u8]) -> Option<Cause> {
+    match message::<A>(packet, head)? {
+        Message::Error(cause) => Some(cause),
+        Message::EchoRequest
+        | Message::EchoReply
+        | Message::Redirect
+        | Message::Discovery
+        | Message::Listener
+        | Message::Other => None,
+    }
+}
+
 /// What an unfragmented ICMP packet says.
 pub(crate) fn message<A: Ip>(packet: &Parsed<A>, head: &[u8]) -> Option<Message> {
     if packet.fragment != Fragment::Whole || packet.end - packet.l4 < 8 {

@@ -1,11 +1,13 @@
 //! Carrying out what a plan changes: flows, counters, gauges, the scheduler's turn.
 
+use weir_wire::icmp::Cause;
+
 use crate::counters::{Gauge, ServerCounters};
 use crate::decide::{Change, Serve};
 use crate::engine::{State, uncount};
 use crate::family::Ip;
-use crate::flow::tcp::Timeouts;
-use crate::flow::{Direction, NewFlow, Observed};
+use crate::flow::tcp::{TcpEvent, Timeouts};
+use crate::flow::{Direction, Ended, FlowIndex, NewFlow, Observed};
 use crate::id::{ServerId, ServiceId};
 use crate::service::Cursor;
 use crate::tables::{Mode, Tables};
@@ -36,12 +38,23 @@ pub(crate) fn commit<A: Ip>(
         .map_or(&TIMEOUTS, |service| &service.timeouts);
     match &serve.change {
         Change::None => {}
+        Change::Error(index) => {
+            // What the client's side complains about, the server has sent.
+            if serve.direction == Direction::Forward {
+                A::flows_mut(state).answered(*index);
+            }
+        }
         Change::Touch(index, event) => {
             let observed = Observed {
                 direction: serve.direction,
                 event: *event,
                 octets: u32::from(len),
             };
+            // Clients that go on after their SYN are seen by `touch`.
+            let word = serve.direction == Direction::Reverse || *event == Some(TcpEvent::Rst);
+            if word && A::flows(state).entry(*index).is_unanswered() {
+                listen::<A>(state, *index, observed);
+            }
             let flows = A::flows_mut(state);
             let change = flows.touch(*index, observed, timeouts, now);
             if change.before != change.after {
@@ -56,7 +69,12 @@ pub(crate) fn commit<A: Ip>(
             cursor,
         } => {
             if let Some(ended) = replaced.and_then(|index| A::flows_mut(state).remove(index)) {
-                uncount(&state.counters, &state.generations, &ended);
+                let why = if flow.state.is_half_open() {
+                    Ended::Retried
+                } else {
+                    Ended::Replaced
+                };
+                uncount(&state.counters, &state.generations, &ended, why);
             }
             start(state, now, flow, *cursor, timeouts, len)?;
         }
@@ -69,6 +87,47 @@ pub(crate) fn commit<A: Ip>(
         len,
     );
     Ok(())
+}
+
+/// Notes the first word that comes of a flow's server: its own, or a client's RST. A client resets
+/// what is half open only when it gets an answer that it does not want: because it only looked for
+/// open ports, or because somebody forged its address.
+#[cold]
+fn listen<A: Ip>(state: &mut State, index: FlowIndex, packet: Observed) {
+    A::flows_mut(state).answered(index);
+    if packet.direction == Direction::Reverse && packet.event == Some(TcpEvent::Rst) {
+        count_refusal::<A>(state, index);
+    }
+}
+
+/// Counts a flow as refused if an ICMP error of its server says so; `from` sent it.
+///
+/// Only the server's own word counts. What a router says of a server is no answer of it, and easier
+/// to forge.
+#[cold]
+pub(crate) fn hear<A: Ip>(state: &mut State, serve: &Serve<A>, cause: Option<Cause>, from: A) {
+    let Change::Error(index) = serve.change else {
+        return;
+    };
+    if serve.direction == Direction::Reverse
+        && cause == Some(Cause::Unreachable)
+        && from == A::flows(state).entry(index).rip()
+        && A::flows_mut(state).answered(index)
+    {
+        count_refusal::<A>(state, index);
+    }
+}
+
+/// Counts a flow that its server refuses.
+#[cold]
+fn count_refusal<A: Ip>(state: &State, index: FlowIndex) {
+    let server = A::flows(state).entry(index).server();
+    let slot = server.index as usize;
+    if state.generations.get(slot) == Some(&server.generation)
+        && let Some(outcomes) = state.counters.outcomes.get(slot)
+    {
+        outcomes.reset.add(1);
+    }
 }
 
 /// Enters a flow.

@@ -3,8 +3,10 @@
 //! Each counter is an atomic that only its worker stores to, so an increment is a plain load and
 //! store (no locked instruction); readers see values that are at most one burst old.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicU64, fence};
 
+use crate::id::ServerId;
 use crate::tables::{SERVERS_MAX, SERVICES_MAX};
 use crate::verdict::{DropReason, PuntClass};
 
@@ -116,6 +118,52 @@ pub struct ServerCounters {
     pub inactive_elsewhere: Gauge,
 }
 
+/// What became of a server's flows on one worker. Apart from [`ServerCounters`], whose line is
+/// written for every packet: these move only when a flow fails.
+#[derive(Debug, Default)]
+pub struct OutcomeCounters {
+    /// The generation of the slot that is counted; [`Self::CHANGING`] while it changes hands.
+    generation: AtomicU64,
+    /// Flows that ended unanswered; see [`Outcomes::unanswered`].
+    pub unanswered: Counter,
+    /// Flows that the server refused; see [`Outcomes::reset`].
+    pub reset: Counter,
+}
+
+impl OutcomeCounters {
+    /// No generation: those have 32 bits.
+    const CHANGING: u64 = u64::MAX;
+}
+
+/// What became of the flows that a server was given since it got its slot.
+///
+/// Each flow counts at most once beyond `connections`, so `unanswered + reset` is never more than
+/// `connections`. The rest was answered, or is too young to tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Flows given to the server.
+    pub connections: u64,
+    /// Flows that timed out without a sign that the server answered.
+    ///
+    /// TCP: the client never went on after its SYN, and in NAT no segment came from the server. So
+    /// a flow counts 60 s after its last SYN at the earliest. In DR and tunnels spoofed SYNs look
+    /// the same, hence a server stands out only against its peers. UDP: no datagram came back;
+    /// NAT only. Flows evicted from a full table do not count, their time was cut short.
+    pub unanswered: u64,
+    /// Flows whose first answer was a refusal: a RST, or an ICMP destination unreachable from the
+    /// server's own address. NAT only, as no other answer passes the director.
+    pub reset: u64,
+}
+
+impl core::ops::AddAssign for Outcomes {
+    /// The same over several workers.
+    fn add_assign(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.unanswered += other.unanswered;
+        self.reset += other.reset;
+    }
+}
+
 impl Traffic {
     fn reset(&self) {
         self.packets.set(0);
@@ -133,9 +181,8 @@ impl ServiceCounters {
 }
 
 impl ServerCounters {
-    /// Begins anew, for another server in this slot. By the owning worker; what control stores is
-    /// control's to reset.
-    pub fn reset(&self) {
+    /// Begins anew, for another server in this slot. What control stores is control's to reset.
+    fn reset(&self) {
         self.incoming.reset();
         self.outgoing.reset();
         self.connections.set(0);
@@ -186,6 +233,8 @@ pub struct WorkerCounters {
     pub services: Box<[ServiceCounters]>,
     /// By server slot.
     pub servers: Box<[ServerCounters]>,
+    /// By server slot.
+    pub outcomes: Box<[OutcomeCounters]>,
 }
 
 impl WorkerCounters {
@@ -211,6 +260,54 @@ impl WorkerCounters {
             flows_expired: Counter::default(),
             services: (0..services).map(|_| ServiceCounters::default()).collect(),
             servers: (0..servers).map(|_| ServerCounters::default()).collect(),
+            outcomes: (0..servers).map(|_| OutcomeCounters::default()).collect(),
+        }
+    }
+
+    /// Begins to count for another server in its slot. By the owning worker, when it adopts the
+    /// tables in which the slot is that server's.
+    pub fn begin(&self, server: ServerId) {
+        let slot = server.index as usize;
+        let (Some(counters), Some(outcomes)) = (self.servers.get(slot), self.outcomes.get(slot))
+        else {
+            return;
+        };
+        // Whoever reads a zero from below reads no older generation after it; see `outcomes`.
+        outcomes
+            .generation
+            .store(OutcomeCounters::CHANGING, Relaxed);
+        fence(Release);
+        counters.reset();
+        outcomes.unanswered.set(0);
+        outcomes.reset.set(0);
+        outcomes
+            .generation
+            .store(u64::from(server.generation), Release);
+    }
+
+    /// What became of a server's flows on this worker: nothing yet, if the worker still goes by
+    /// tables in which the slot is another server's, or goes by newer ones already. By anybody.
+    pub fn outcomes(&self, server: ServerId) -> Outcomes {
+        let slot = server.index as usize;
+        let (Some(counters), Some(outcomes)) = (self.servers.get(slot), self.outcomes.get(slot))
+        else {
+            return Outcomes::default();
+        };
+        let before = outcomes.generation.load(Acquire);
+        // A flow is counted as a connection first, so that is read last.
+        let (unanswered, reset) = (outcomes.unanswered.value(), outcomes.reset.value());
+        fence(Acquire);
+        let connections = counters.connections.value();
+        fence(Acquire);
+        let after = outcomes.generation.load(Relaxed);
+        let own = u64::from(server.generation);
+        if (before, after) != (own, own) {
+            return Outcomes::default();
+        }
+        Outcomes {
+            connections,
+            unanswered,
+            reset,
         }
     }
 

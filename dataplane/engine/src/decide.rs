@@ -66,8 +66,10 @@ pub(crate) struct Serve<A: Ip> {
 /// What becomes of a flow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<A: Ip> {
-    /// Nothing: an ICMP error (D35), or a packet that is forwarded without state.
+    /// Nothing: a packet that is forwarded without state.
     None,
+    /// An ICMP error is about it, and neither refreshes nor closes it (D35).
+    Error(FlowIndex),
     /// It has one more packet.
     Touch(FlowIndex, Option<TcpEvent>),
     /// It starts, perhaps in place of another.
@@ -137,7 +139,7 @@ fn hit<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>, found: F
     let entry = A::flows(view.state).entry(found.index);
     let change = match subject.part {
         Part::Own => Change::Touch(found.index, event(packet)),
-        Part::Error => Change::None,
+        Part::Error => Change::Error(found.index),
     };
     let server = view.tables.server(entry.server());
     if found.direction == Direction::Reverse {

@@ -11,7 +11,7 @@ use weir_wire::addr::{L4Port, Protocol};
 
 use crate::counters::WorkerCounters;
 use crate::family::Ip;
-use crate::flow::{FlowEntry, FlowMemory, FlowState, FlowTable, HashKey};
+use crate::flow::{Ended, FlowEntry, FlowMemory, FlowState, FlowTable, HashKey};
 use crate::fragment::table::FragmentTable;
 use crate::id::{ServerId, ServiceId, WorkerId};
 use crate::limits::{ANSWER_CLIENTS, ClientBuckets, FRAGMENTS, TokenBucket};
@@ -149,10 +149,10 @@ impl Engine {
             ..
         } = &mut self.state;
         let step4 = v4.expire(now, budget, &mut |entry| {
-            uncount(counters, generations, entry)
+            uncount(counters, generations, entry, Ended::Expired)
         });
         let step6 = v6.expire(now, budget, &mut |entry| {
-            uncount(counters, generations, entry)
+            uncount(counters, generations, entry, Ended::Expired)
         });
         let expired = step4.expired + step6.expired;
         if expired > 0 {
@@ -206,13 +206,12 @@ impl Engine {
             schedulers,
             ..
         } = &mut self.state;
-        let slots = generations.iter_mut().zip(&counters.servers);
-        for ((generation, counters), server) in slots.zip(&new.servers) {
+        for (generation, server) in generations.iter_mut().zip(&new.servers) {
             // An empty slot keeps its generation: the same server may come back to its flows (D62).
             let Some(server) = server else { continue };
             if server.id.generation != *generation {
                 *generation = server.id.generation;
-                counters.reset();
+                counters.begin(server.id);
             }
         }
         let names = |tables: &Tables, slot: usize| {
@@ -256,8 +255,13 @@ impl State {
     }
 }
 
-/// Takes an ended flow out of its server's gauges.
-pub(crate) fn uncount<A: Ip>(counters: &WorkerCounters, generations: &[u32], entry: &FlowEntry<A>) {
+/// Takes an ended flow out of its server's gauges, and counts it if the server never answered.
+pub(crate) fn uncount<A: Ip>(
+    counters: &WorkerCounters,
+    generations: &[u32],
+    entry: &FlowEntry<A>,
+    ended: Ended,
+) {
     let server = entry.server();
     let slot = server.index as usize;
     // Gauges are of the slot's present generation; flows of servers that are gone are in none.
@@ -270,6 +274,16 @@ pub(crate) fn uncount<A: Ip>(counters: &WorkerCounters, generations: &[u32], ent
         } else {
             counters.inactive.down()
         }
+    }
+    let had_its_time = match ended {
+        Ended::Expired | Ended::Retried => true,
+        Ended::Evicted | Ended::Replaced => false,
+    };
+    if had_its_time
+        && entry.is_unanswered()
+        && let Some(outcomes) = counters.outcomes.get(slot)
+    {
+        outcomes.unanswered.add(1);
     }
 }
 

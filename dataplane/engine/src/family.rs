@@ -167,8 +167,8 @@ impl Ip for Ipv4Addr {
             generations,
             ..
         } = state;
-        v4.insert(flow, now, &mut |ended, _| {
-            uncount(counters, generations, ended)
+        v4.insert(flow, now, &mut |entry, ended| {
+            uncount(counters, generations, entry, ended)
         })
     }
 
@@ -288,8 +288,8 @@ impl Ip for Ipv6Addr {
             generations,
             ..
         } = state;
-        v6.insert(flow, now, &mut |ended, _| {
-            uncount(counters, generations, ended)
+        v6.insert(flow, now, &mut |entry, ended| {
+            uncount(counters, generations, entry, ended)
         })
     }
 

@@ -199,6 +199,10 @@ impl Director {
                 let left = (server.active.value(), server.inactive.value());
                 assert_eq!(left, (0, 0), "no server keeps connections that ended");
             }
+            for (server, failed) in counters.servers.iter().zip(&counters.outcomes) {
+                let failed = failed.unanswered.value() + failed.reset.value();
+                assert!(failed <= server.connections.value(), "no flow fails twice");
+            }
         }
         self.publish(0);
     }

@@ -61,6 +61,17 @@ impl FlowState {
         }
     }
 
+    /// Whether a flow that begins like this has yet to be answered by its server, in a way that
+    /// the director will notice: a TCP client goes on only after an answer, whichever way that
+    /// takes, but an answer by UDP is seen only where it comes back through the director.
+    pub const fn awaits_answer(self, path: ReturnPath) -> bool {
+        match (self, path) {
+            (Self::Tcp(state), ReturnPath::Direct | ReturnPath::Through) => state.is_half_open(),
+            (Self::Udp, ReturnPath::Direct) => false,
+            (Self::Udp, ReturnPath::Through) => true,
+        }
+    }
+
     /// How long a flow in this state may be idle.
     #[inline]
     pub const fn timeout(self, timeouts: &Timeouts) -> Ticks {
@@ -97,6 +108,8 @@ pub struct FlowEntry<A: Address> {
     pub(super) expires: Tick,
     path: ReturnPath,
     pub(super) used: bool,
+    /// Nothing has shown yet that the server answered, of a flow whose answer would show.
+    pub(super) unanswered: bool,
     server: ServerId,
     service: ServiceId,
     created: Tick,
@@ -123,6 +136,7 @@ impl<A: Address> FlowEntry<A> {
         expires: Time::ZERO.tick(),
         path: ReturnPath::Direct,
         used: false,
+        unanswered: false,
         server: ServerId {
             index: 0,
             generation: 0,
@@ -148,6 +162,7 @@ impl<A: Address> FlowEntry<A> {
             expires: now + flow.idle_max,
             path: flow.path,
             used: true,
+            unanswered: flow.state.awaits_answer(flow.path),
             server: flow.server,
             service: flow.service,
             created: now,
@@ -238,6 +253,13 @@ impl<A: Address> FlowEntry<A> {
     #[inline]
     pub const fn state(&self) -> FlowState {
         self.state
+    }
+
+    /// Whether nothing has shown yet that the server answered, though its answer would have shown
+    /// (see [`FlowState::awaits_answer`]).
+    #[inline]
+    pub const fn is_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// Whether the flow has been idle for too long; it is then as good as gone.

@@ -132,6 +132,10 @@ pub enum Ended {
     Expired,
     /// It was half open, and a new flow needed its place (D60).
     Evicted,
+    /// Its client's next packet, which is no SYN, began another flow in its place.
+    Replaced,
+    /// Its client's next SYN began another flow in its place: no answer had come.
+    Retried,
 }
 
 /// What one step of [`FlowTable::expire`] did.
@@ -267,8 +271,17 @@ impl<A: Address> FlowTable<A> {
         if before != after {
             self.half_open -= u32::from(before.is_half_open());
             self.half_open += u32::from(after.is_half_open());
+            // A client that goes on has been answered.
+            entry.unanswered &= after.is_half_open();
         }
         Change { before, after }
+    }
+
+    /// Notes that the server of a flow has answered. Returns whether that is news.
+    #[inline]
+    pub fn answered(&mut self, index: FlowIndex) -> bool {
+        let entry = &mut self.entries[index.0 as usize];
+        core::mem::take(&mut entry.unanswered)
     }
 
     /// Ends a flow and returns what it was; `None` if there is no flow at `index`.

@@ -2,13 +2,14 @@
 
 use core::net::IpAddr;
 
-use weir_wire::parse::Fragment;
+use weir_wire::addr::L4Port;
+use weir_wire::parse::{Fragment, Parsed};
 
 use super::entry::is_intact;
 use super::{FamilyKeys, Item, Task};
 use crate::answer::{Answer, Draft};
-use crate::classify::{Part, Subject};
-use crate::commit::{NoRoom, commit, count_error};
+use crate::classify::{self, Part, Subject};
+use crate::commit::{NoRoom, commit, count_error, hear};
 use crate::decide::{self, Plan, Rewrite, Send, Serve, Then, View};
 use crate::engine::State;
 use crate::family::Ip;
@@ -126,7 +127,7 @@ impl<I: Io> Way<'_, I> {
                 }
                 Verdict::Drop(*reason)
             }
-            Then::Send(send) => match self.send(frame, item, serve.direction, send) {
+            Then::Send(send) => match self.send(frame, item, serve, send) {
                 Ok(()) => Verdict::Forward(send.to.port),
                 Err(reason) => Verdict::Drop(reason),
             },
@@ -139,7 +140,7 @@ impl<I: Io> Way<'_, I> {
         &mut self,
         frame: &mut I::Frame,
         item: &Item<A>,
-        direction: Direction,
+        serve: &Serve<A>,
         send: &Send<A>,
     ) -> Result<(), DropReason> {
         let port = self.tables.port(send.to.port).ok_or(DropReason::NoRoute)?;
@@ -147,13 +148,13 @@ impl<I: Io> Way<'_, I> {
             port,
             mac: send.to.mac,
         };
-        let packet = &item.packet;
+        let (packet, direction) = (&item.packet, serve.direction);
         match send.rewrite {
             Rewrite::Direct => rewrite::direct::<A, I>(frame, packet, exit)?,
             Rewrite::Translate(address, l4_port) => {
                 let to = (address, l4_port);
                 if item.is_error() {
-                    rewrite::nat::translate_error::<A, I>(frame, packet, direction, to, exit)?;
+                    self.translate_error(frame, packet, serve, to, exit)?;
                 } else {
                     rewrite::nat::translate::<A, I>(frame, packet, direction, to, exit)?;
                 }
@@ -167,6 +168,21 @@ impl<I: Io> Way<'_, I> {
             self.fragment(frame, send.to.port, exit)?;
         }
         Ok(())
+    }
+
+    /// Translates an ICMP error, and notes what it tells of its flow's server.
+    #[cold]
+    fn translate_error<A: Ip>(
+        &mut self,
+        frame: &mut I::Frame,
+        packet: &Parsed<A>,
+        serve: &Serve<A>,
+        to: (A, L4Port),
+        exit: Exit<'_>,
+    ) -> Result<(), DropReason> {
+        let cause = classify::cause(packet, I::head(frame));
+        hear(self.state, serve, cause, packet.src);
+        rewrite::nat::translate_error::<A, I>(frame, packet, serve.direction, to, exit)
     }
 
     #[cold]
