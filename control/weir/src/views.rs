@@ -64,6 +64,10 @@ pub(crate) struct Server {
     pub(crate) connections: u64,
     pub(crate) active_connections: u64,
     pub(crate) inactive_connections: u64,
+    /// Flows that timed out without an answer.
+    pub(crate) unanswered: u64,
+    /// Flows that the server refused; NAT only.
+    pub(crate) resets: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

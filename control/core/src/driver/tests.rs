@@ -19,6 +19,7 @@ struct Inner {
     punts: Vec<(PortId, PuntClass, Vec<u8>)>,
     sent: Vec<(PortId, Vec<u8>)>,
     tables: Vec<Arc<Tables>>,
+    outcomes: Vec<(ServerId, Outcomes)>,
 }
 
 impl Dataplane for Wire {
@@ -53,6 +54,14 @@ impl Dataplane for Wire {
 
     fn is_stalled(&mut self, _: Duration) -> bool {
         false
+    }
+
+    fn server_outcomes(&mut self, take: &mut dyn FnMut(ServerId, Outcomes)) {
+        let inner = self.0.lock().unwrap();
+        inner
+            .outcomes
+            .iter()
+            .for_each(|&(server, outcomes)| take(server, outcomes));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use weir_control::health::machine::BUCKETS_MS;
 use weir_control::uplink::UplinkDrop;
-use weir_engine::counters::{ServerCounters, WorkerCounters};
+use weir_engine::counters::{Outcomes, ServerCounters, WorkerCounters};
 use weir_engine::tables::Tables;
 use weir_engine::verdict::{DropReason, PuntClass};
 use weir_worker::BURST_BUCKETS;
@@ -272,6 +272,19 @@ const SERVER_GAUGES: [Row<ServerCounters>; 2] = [
     ),
 ];
 
+const SERVER_FAILURES: [Row<Outcomes>; 2] = [
+    (
+        "weir_server_unanswered_total",
+        "Flows that timed out without an answer.",
+        |seen| seen.unanswered,
+    ),
+    (
+        "weir_server_resets_total",
+        "Flows that the server refused; NAT only.",
+        |seen| seen.reset,
+    ),
+];
+
 fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tables: &Tables) {
     if control.hides_servers() {
         return;
@@ -292,6 +305,13 @@ fn servers(families: &mut Families, shared: &Shared, control: &ControlView, tabl
             let count = shared.total(|counters| value(&counters.servers[server.id.index as usize]));
             let labels = [("service", &*name(server)), ("server", &*server.name)];
             family.add(&labels, count);
+        }
+    }
+    for (metric, help, value) in SERVER_FAILURES {
+        let mut family = families.counter(metric, help);
+        for server in &list {
+            let labels = [("service", &*name(server)), ("server", &*server.name)];
+            family.add(&labels, value(&shared.outcomes(server.id)));
         }
     }
     for (metric, help, value) in SERVER_GAUGES {

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_control::config;
-use weir_engine::counters::WorkerCounters;
+use weir_engine::counters::{Outcomes, WorkerCounters};
 use weir_engine::id::PortId;
 use weir_engine::routes::{Hop, Route as TableRoute};
 use weir_engine::tables::{Mode, Port as TablePort, Server as TableServer, Tables};
@@ -98,6 +98,7 @@ fn one_server(
             shared.total(|worker| value(&worker.servers[slot.id.index as usize]))
         })
     };
+    let failed = slot.map_or_else(Outcomes::default, |slot| shared.outcomes(slot.id));
     Server {
         service: service.name.clone(),
         name: server.name.clone(),
@@ -122,6 +123,8 @@ fn one_server(
         connections: sum(|c| c.connections.value()),
         active_connections: sum(|c| u64::from(c.active.value())),
         inactive_connections: sum(|c| u64::from(c.inactive.value())),
+        unanswered: failed.unanswered,
+        resets: failed.reset,
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use core::net::IpAddr;
 
 use crossbeam::channel::Receiver;
-use weir_control::driver::Dataplane;
+use weir_control::driver::{Dataplane, Outcomes};
 use weir_dpdk::Mempool;
-use weir_engine::id::{DeviceId, PortId};
+use weir_engine::id::{DeviceId, PortId, ServerId};
 use weir_engine::tables::Tables;
 use weir_engine::time::Time;
 use weir_engine::verdict::PuntClass;
@@ -154,6 +154,12 @@ impl Dataplane for Rings {
             let last = worker.stats.heartbeat.value();
             last > 0 && Duration::from_nanos(now.saturating_sub(last)) > limit
         })
+    }
+
+    fn server_outcomes(&mut self, take: &mut dyn FnMut(ServerId, Outcomes)) {
+        for server in self.shared.tables.load().servers.iter().flatten() {
+            take(server.id, self.shared.outcomes(server.id));
+        }
     }
 
     /// Frees tables that workers gave back, and passes questions on.

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_dpdk::{Mempool, Tsc};
-use weir_engine::counters::{Counter, WorkerCounters};
-use weir_engine::id::DeviceId;
+use weir_engine::counters::{Counter, Outcomes, WorkerCounters};
+use weir_engine::id::{DeviceId, ServerId};
 use weir_engine::tables::Tables;
 use weir_worker::WorkerStats;
 
@@ -97,5 +97,14 @@ impl Shared {
             .iter()
             .map(|worker| value(&worker.stats.counters))
             .sum()
+    }
+
+    /// What became of a server's flows, over all workers.
+    pub(crate) fn outcomes(&self, server: ServerId) -> Outcomes {
+        let mut sum = Outcomes::default();
+        for worker in &self.workers {
+            sum += worker.stats.counters.outcomes(server);
+        }
+        sum
     }
 }
