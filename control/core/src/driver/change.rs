@@ -28,9 +28,7 @@ impl<D: Dataplane> Control<D> {
                 let said = match instance {
                     Some(name) if !known(&name) => Err(format!("there is no VRRP instance {name}")),
                     name => {
-                        let out = &mut self.vrrp_actions;
-                        let count = self.routers.resign(now, name.as_deref(), out);
-                        self.perform_vrrp(now);
+                        let count = self.resign(now, name.as_deref());
                         Ok(format!("{count} instances stepped down"))
                     }
                 };
@@ -141,17 +139,24 @@ impl<D: Dataplane> Control<D> {
     }
 
     pub(super) async fn adopt(&mut self, now: Time, what: What, world: World) {
+        if what == What::Reload
+            && let Some(kernel) = &self.kernel
+        {
+            let handle = kernel.netlink.handle();
+            let changed = kernel
+                .taps
+                .change(handle, &self.world.config, &world.config);
+            if let Err(error) = changed.await {
+                tracing::error!("{error}");
+            }
+        }
+        self.take_over(now, what, world);
+    }
+
+    /// Runs by what a job came to.
+    pub(super) fn take_over(&mut self, now: Time, what: What, world: World) {
         self.world.snapshot = world.snapshot;
         if what == What::Reload {
-            if let Some(kernel) = &self.kernel {
-                let handle = kernel.netlink.handle();
-                let changed = kernel
-                    .taps
-                    .change(handle, &self.world.config, &world.config);
-                if let Err(error) = changed.await {
-                    tracing::error!("{error}");
-                }
-            }
             self.world.config = world.config;
             self.world.overlay = world.overlay;
             self.health

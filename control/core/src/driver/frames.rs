@@ -12,8 +12,21 @@ use crate::frame::{self, Frame};
 use crate::responder::{Action, Conflict};
 
 impl<D: Dataplane> Control<D> {
-    /// Frames from the workers: to the responder and the kernel.
+    /// Frames from the workers: to the routers, the responder and the kernel. What follows from
+    /// one is carried out before the next is looked at: a role that an advert ended must not
+    /// answer the question behind it, nor defend its VIPs against the new Active.
     pub(super) fn punts(&mut self, now: Time) -> usize {
+        for count in 0..FRAMES_PER_TURN {
+            if !self.punt(now) {
+                return count;
+            }
+            self.perform_vrrp(now);
+            self.perform(now);
+        }
+        FRAMES_PER_TURN
+    }
+
+    fn punt(&mut self, now: Time) -> bool {
         let Self {
             dataplane,
             uplink,
@@ -24,7 +37,7 @@ impl<D: Dataplane> Control<D> {
             vrrp_actions,
             ..
         } = self;
-        dataplane.poll_punts(FRAMES_PER_TURN, &mut |port, class, bytes| {
+        dataplane.poll_punt(&mut |port, class, bytes| {
             if class == PuntClass::Vrrp {
                 let whole = uplink.admit_vrrp(now, port).then(|| frame::untag(bytes));
                 if let Some(Some(bytes)) = whole
@@ -165,19 +178,22 @@ impl<D: Dataplane> Control<D> {
     }
 
     fn look_at_links(&mut self) {
-        let Some(kernel) = &self.kernel else { return };
         for (port, config) in (0..).map(PortId).zip(&self.world.config.ports) {
-            let netdev = kernel.view.borrow().carriers.get(&port).copied();
+            let kernel = self.kernel.as_ref();
+            let netdev = kernel.and_then(|k| k.view.borrow().carriers.get(&port).copied());
             let up = netdev.unwrap_or_else(|| self.dataplane.link_is_up(port));
-            if self.links.insert(port, up) != Some(up) {
-                kernel.taps.set_carrier(port, up);
-                self.stale = true;
-                tracing::info!(port = config.name, up, "link");
-                self.commands.events.tell(Happening::Link {
-                    port: config.name.clone(),
-                    up,
-                });
+            if self.links.insert(port, up) == Some(up) {
+                continue;
             }
+            if let Some(kernel) = &self.kernel {
+                kernel.taps.set_carrier(port, up);
+            }
+            self.stale = true;
+            tracing::info!(port = config.name, up, "link");
+            self.commands.events.tell(Happening::Link {
+                port: config.name.clone(),
+                up,
+            });
         }
     }
 }

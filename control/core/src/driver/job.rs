@@ -167,7 +167,7 @@ fn read(path: &Path) -> Result<(Loaded, Vec<u8>), String> {
 }
 
 /// The world under another configuration, and what the operator should know of it.
-fn accept(
+pub(super) fn accept(
     mut world: World,
     mut config: Config,
     allow_shrink: bool,

@@ -12,6 +12,7 @@ mod frames;
 mod job;
 mod kernel;
 mod status;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod vrrp;
@@ -33,17 +34,18 @@ pub use command::{Commands, ControlHandle, Reply, channel};
 pub use events::{Event, Events, Happening};
 pub use job::LAST_GOOD;
 pub use status::{Status, VipStatus};
+pub use steps::Change;
 pub use weir_engine::counters::Outcomes;
 
 use crate::config::Config;
 use crate::guard::GuardError;
-use crate::health::board::Change;
+use crate::health::board;
 use crate::health::runner::Runner;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::paths::Paths;
 use crate::ports::PortFact;
-use crate::reconcile::{Snapshot, reconcile};
+use crate::reconcile::{ReconcileError, Snapshot, reconcile};
 use crate::responder::{Action, Responder};
 use crate::script::Tracker;
 use crate::suppression::Suppression;
@@ -57,7 +59,7 @@ use kernel::Kernel;
 /// Of the control thread; everything that it starts goes back to 0.
 const TURN_NICENESS: i32 = -15;
 /// The pause between turns without work.
-const TICK: Duration = Duration::from_millis(1);
+pub const TICK: Duration = Duration::from_millis(1);
 /// Punted frames, and frames of each TAP, in one turn: some 100 µs of work.
 const FRAMES_PER_TURN: usize = 64;
 /// How often the status is replaced when nothing happens, and how often it may be at most.
@@ -81,8 +83,8 @@ const FRAME_LEN_MAX: usize = 65_549;
 ///
 /// Frames are as on the wire, VLAN tag included. No call may block.
 pub trait Dataplane {
-    /// Gives up to `max` punted frames to `take`. Returns how many.
-    fn poll_punts(&mut self, max: usize, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> usize;
+    /// Gives the next punted frame to `take`, from each worker in turn. `false`: there was none.
+    fn poll_punt(&mut self, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> bool;
     /// Sends a frame out of a port; `false`: there was no room.
     fn inject(&mut self, port: PortId, frame: &[u8]) -> bool;
     /// Gives neighbours that workers wait for to `take`.
@@ -139,12 +141,15 @@ pub enum StartError {
     Netlink(#[from] std::io::Error),
     /// The configuration does not fit.
     #[error(transparent)]
-    Reconcile(#[from] crate::reconcile::ReconcileError),
+    Reconcile(#[from] ReconcileError),
 }
 
 /// Everything the loop owns.
+///
+/// [`run`] drives it by the machine's clock. A caller with a clock of its own makes one with
+/// [`Control::without_kernel`] and drives it by its steps.
 #[derive(Debug)]
-struct Control<D> {
+pub struct Control<D> {
     dataplane: D,
     commands: Commands,
     kernel: Option<Kernel>,
@@ -203,6 +208,28 @@ pub async fn run<D: Dataplane>(
 
 impl<D: Dataplane> Control<D> {
     async fn start(setup: Setup, dataplane: D, commands: Commands) -> Result<Self, StartError> {
+        let kernel = match setup.taps {
+            true => {
+                let state = setup.state.as_deref();
+                Some(Kernel::open(&setup.config, &setup.facts, state).await?)
+            }
+            false => None,
+        };
+        Ok(Self::begin(
+            Time::ZERO,
+            setup,
+            kernel,
+            (dataplane, commands),
+        )?)
+    }
+
+    /// Publishes the first tables at `now`.
+    fn begin(
+        now: Time,
+        setup: Setup,
+        kernel: Option<Kernel>,
+        (dataplane, commands): (D, Commands),
+    ) -> Result<Self, ReconcileError> {
         let Setup {
             config,
             config_path: path,
@@ -215,10 +242,6 @@ impl<D: Dataplane> Control<D> {
         for name in overlay.prune(&config) {
             tracing::warn!("runtime change of {name} dropped: it is not configured");
         }
-        let kernel = match setup.taps {
-            true => Some(Kernel::open(&config, &facts, state.as_deref()).await?),
-            false => None,
-        };
         let world = World {
             snapshot: Snapshot::default(),
             mirror: kernel.as_ref().map_or_else(
@@ -248,28 +271,28 @@ impl<D: Dataplane> Control<D> {
             job: None,
             dirty: false,
             clock,
-            published_at: Time::ZERO,
+            published_at: now,
             links: Map::default(),
             resolves: Map::default(),
             conflicts_logged: Map::default(),
             status: Status::default(),
-            status_at: Time::ZERO,
+            status_at: now,
             stale: false,
-            links_at: Time::ZERO,
-            health_at: Time::ZERO,
+            links_at: now,
+            health_at: now,
             actions: Vec::new(),
             vrrp_actions: Vec::new(),
-            turned_at: Time::ZERO,
+            turned_at: now,
             buffer: vec![0; FRAME_LEN_MAX],
             world,
         };
         control.world.snapshot = reconcile(&Snapshot::default(), &control.world.inputs())?;
         control
             .health
-            .configure(Time::ZERO, &control.world.config, &control.world.overlay);
+            .configure(now, &control.world.config, &control.world.overlay);
         control.status.revision = 1;
-        control.status.last_change = (Time::ZERO, "started".into());
-        control.publish(Time::ZERO);
+        control.status.last_change = (now, "started".into());
+        control.publish(now);
         Ok(control)
     }
 
@@ -281,9 +304,7 @@ impl<D: Dataplane> Control<D> {
             if self.job.is_none() {
                 match self.commands.commands.try_recv() {
                     Ok(Command::Stop) => {
-                        let now = self.now();
-                        self.routers.stop(now, &mut self.vrrp_actions);
-                        self.perform_vrrp(now);
+                        self.stop(self.now());
                         return;
                     }
                     Ok(command) => {
@@ -310,8 +331,14 @@ impl<D: Dataplane> Control<D> {
         Time::ZERO + self.clock.elapsed()
     }
 
-    /// One turn: frames first, then timers, then what follows from both.
-    fn turn(&mut self, now: Time) -> bool {
+    /// One turn: frames first, then timers, then what follows from both. Returns whether there
+    /// was work; if so the next turn is due at once, else at [`Self::deadline`] or when a frame
+    /// came, but no sooner than a [`TICK`] later.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, if the configuration has health checks or scripts.
+    pub fn turn(&mut self, now: Time) -> bool {
+        self.vrrp_advertise(now);
         let punted = self.punts(now);
         self.vrrp_expire(now);
         if self.responder.deadline().is_some_and(|at| at <= now) {
@@ -339,9 +366,9 @@ impl<D: Dataplane> Control<D> {
         punted + sent > 0
     }
 
-    fn health_changed(&mut self, now: Time, changes: &[Change]) {
+    fn health_changed(&mut self, now: Time, changes: &[board::Change]) {
         for change in changes {
-            let Change {
+            let board::Change {
                 service,
                 server,
                 up,

@@ -23,14 +23,14 @@ struct Inner {
 }
 
 impl Dataplane for Wire {
-    fn poll_punts(&mut self, max: usize, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> usize {
+    fn poll_punt(&mut self, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> bool {
         let mut inner = self.0.lock().unwrap();
-        let count = inner.punts.len().min(max);
-        inner
-            .punts
-            .drain(..count)
-            .for_each(|(port, class, frame)| take(port, class, &frame));
-        count
+        if inner.punts.is_empty() {
+            return false;
+        }
+        let (port, class, frame) = inner.punts.remove(0);
+        take(port, class, &frame);
+        true
     }
 
     fn inject(&mut self, port: PortId, frame: &[u8]) -> bool {
@@ -372,4 +372,98 @@ fn the_first_tables_have_the_kernels_routes_and_the_tap_answers_for_the_dip() {
             .expect("the kernel answers for its address");
         });
     });
+}
+
+/// One of a pair that speaks with its port's MAC, so that caches tell who is Active.
+const ONE_OF_A_PAIR: &str = "
+ports:
+  - {name: p0, device: net_null0, addresses: [192.0.2.2/24]}
+vrrp:
+  - {name: edge, port: p0, id: 51, interval: 100ms, virtual_mac: false, addresses: [192.0.2.10]}
+services:
+  - {name: web, address: 192.0.2.10, port: 80, servers: [{address: 192.0.2.21}]}
+";
+const VIP: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 2, 10);
+const OTHER: (MacAddr, std::net::Ipv4Addr) = (
+    MacAddr([2, 0, 0, 0, 0, 0x99]),
+    std::net::Ipv4Addr::new(192, 0, 2, 3),
+);
+
+fn at(ms: u64) -> Time {
+    Time::ZERO + Duration::from_millis(ms)
+}
+
+/// A control thread by hand, which is Active since 400 ms.
+fn active() -> (Control<Wire>, Wire) {
+    let setup = Setup {
+        config: config::parse("pair.yaml", ONE_OF_A_PAIR).unwrap().config,
+        config_path: PathBuf::new(),
+        facts: vec![PortFact {
+            device: DeviceId(0),
+            mac: MacAddr([2, 0, 0, 0, 0, 0]),
+            mtu: 1500,
+        }],
+        steering: Steering::default(),
+        state: None,
+        overlay: Overlay::default(),
+        taps: false,
+        seed: 7,
+    };
+    let wire = Wire::default();
+    let (_, commands, _) = channel();
+    let mut control = Control::without_kernel(at(0), setup, wire.clone(), commands).unwrap();
+    control.turn(at(0));
+    control.turn(at(400));
+    assert_eq!(kinds(&wire), ["advert 100", "arp"], "it takes over");
+    (control, wire)
+}
+
+/// What was sent since the last call.
+fn kinds(wire: &Wire) -> Vec<String> {
+    let sent = std::mem::take(&mut wire.0.lock().unwrap().sent);
+    let kind = |frame: &Vec<u8>| match frame[12..14] {
+        [0x08, 0x06] => "arp".to_owned(),
+        _ => format!("advert {}", frame[36]),
+    };
+    sent.iter().map(|(_, frame)| kind(frame)).collect()
+}
+
+/// These frames, of VRRP or ARP, come in.
+fn come(wire: &Wire, frames: Vec<Vec<u8>>) {
+    let class = |frame: &[u8]| match frame[12..14] {
+        [0x08, 0x06] => PuntClass::Arp,
+        _ => PuntClass::Vrrp,
+    };
+    let punts = frames.into_iter().map(|f| (PortId(0), class(&f), f));
+    wire.0.lock().unwrap().punts.extend(punts);
+}
+
+#[test]
+fn v34_who_steps_back_does_not_defend_its_vips_against_the_new_active() {
+    let (mut control, wire) = active();
+    let instance = control.world.config.vrrp[0].clone();
+    let (mac, ip) = OTHER;
+    let to = crate::vrrp::packet::to_group(true);
+    let advert = crate::vrrp::packet::emit(&instance, 150, (mac, ip.into()), to).unwrap();
+    let question = crate::arp::question(OTHER, MacAddr::BROADCAST, VIP);
+    // A take-over is an advert and an announcement at once, so one turn sees both.
+    let announcement = crate::arp::announcement(mac, VIP);
+    come(&wire, vec![advert, announcement, question]);
+    control.turn(at(450));
+    assert_eq!(kinds(&wire), ["advert 100"], "its last word, and silence");
+}
+
+#[test]
+fn v45_who_wakes_late_answers_nothing_before_it_has_its_lease_again() {
+    // Late by less than another needs to take over: the advert goes first.
+    let question = crate::arp::question(OTHER, MacAddr::BROADCAST, VIP);
+    let (mut control, wire) = active();
+    come(&wire, vec![question.clone()]);
+    control.turn(at(690));
+    assert_eq!(kinds(&wire), ["advert 100", "arp"]);
+    // By more: another may be Active.
+    let (mut control, wire) = active();
+    come(&wire, vec![question]);
+    control.turn(at(710));
+    assert_eq!(kinds(&wire), [""; 0]);
 }

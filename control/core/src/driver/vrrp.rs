@@ -54,6 +54,13 @@ impl Conditions for Now<'_> {
 }
 
 impl<D: Dataplane> Control<D> {
+    /// Lets Actives speak before they listen: one that was late renews its lease or steps back
+    /// before anything is answered in a role that it may have lost (V40, V45).
+    pub(super) fn vrrp_advertise(&mut self, now: Time) {
+        self.routers.advertise(now, &mut self.vrrp_actions);
+        self.perform_vrrp(now);
+    }
+
     /// What of VRRP is due; before anything else of the turn that may take long.
     pub(super) fn vrrp_expire(&mut self, now: Time) {
         if self.routers.deadline().is_some_and(|at| at <= now) {

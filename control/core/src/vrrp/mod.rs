@@ -205,15 +205,31 @@ impl Routers {
         self.tables.ports.iter().any(of_port)
     }
 
-    /// Does what is due at `now`.
+    /// Does what is due at `now`. Adverts that have come in belong before it, for a Backup that
+    /// is woken late must hear them first.
     pub fn expire(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.expire_where(now, |_| true, out);
+    }
+
+    /// Does what is due at `now` for those that are Active, which speak before they listen: one
+    /// that is woken late must not answer for a lease that ran out (V45).
+    pub fn advertise(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.expire_where(now, |state| state == State::Active, out);
+    }
+
+    fn expire_where(&mut self, now: Time, is_meant: fn(State) -> bool, out: &mut Vec<Action>) {
+        let mut is_due = false;
         for at in 0..self.routers.len() {
-            let due = self.routers[at].machine.deadline();
-            if due.is_some_and(|due| due <= now) {
+            let machine = &self.routers[at].machine;
+            let due = machine.deadline().is_some_and(|due| due <= now);
+            if due && is_meant(machine.state().0) {
+                is_due = true;
                 self.step(now, at, Event::Expired, out);
             }
         }
-        self.settle_groups(now, out);
+        if is_due {
+            self.settle_groups(now, out);
+        }
     }
 
     /// When [`Self::expire`] has something to do.

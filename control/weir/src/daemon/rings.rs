@@ -30,6 +30,8 @@ pub(crate) struct Rings {
     questions: Receiver<Question>,
     /// By device: the worker that sends control's frames there.
     senders: Vec<usize>,
+    /// The worker whose punts are looked at next.
+    polled: usize,
     scratch: Box<[u8]>,
     /// The newest tables, until every worker has room for the command.
     pending: Option<Arc<Tables>>,
@@ -51,6 +53,7 @@ impl Rings {
             shared,
             questions,
             senders,
+            polled: 0,
             scratch: vec![0; FRAME_LEN_MAX].into(),
             pending: None,
         }
@@ -92,23 +95,23 @@ impl Drop for Rings {
 }
 
 impl Dataplane for Rings {
-    fn poll_punts(&mut self, max: usize, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> usize {
-        let mut count = 0;
-        for end in &mut self.ends {
-            // Each worker gets its share of the turn, so that none starves another.
-            for _ in 0..max {
-                let Ok(punt) = end.punts.pop() else { break };
-                count += 1;
-                let len = punt.frame.len();
-                if punt.frame.segment_count() == 1 {
-                    take(punt.port, punt.class, punt.frame.data());
-                } else if let Some(room) = self.scratch.get_mut(..len) {
-                    punt.frame.copy_to(room);
-                    take(punt.port, punt.class, room);
-                }
+    fn poll_punt(&mut self, take: &mut dyn FnMut(PortId, PuntClass, &[u8])) -> bool {
+        // Each worker in turn, so that none starves another.
+        let workers = self.ends.len();
+        for _ in 0..workers {
+            let end = &mut self.ends[self.polled];
+            self.polled = (self.polled + 1) % workers;
+            let Ok(punt) = end.punts.pop() else { continue };
+            let len = punt.frame.len();
+            if punt.frame.segment_count() == 1 {
+                take(punt.port, punt.class, punt.frame.data());
+            } else if let Some(room) = self.scratch.get_mut(..len) {
+                punt.frame.copy_to(room);
+                take(punt.port, punt.class, room);
             }
+            return true;
         }
-        count
+        false
     }
 
     fn poll_resolve(&mut self, take: &mut dyn FnMut(PortId, IpAddr)) {
