@@ -78,6 +78,8 @@ struct Router {
     /// The port's MAC and its primary address of the family, once there is one.
     place: Option<(MacAddr, IpAddr)>,
     machine: Machine,
+    /// Everything that it needs was well when last looked at.
+    well: bool,
     /// The last accepted advert.
     heard: Option<(Time, Accepted)>,
     sent: u64,
@@ -245,31 +247,17 @@ impl Routers {
     pub fn weigh(&mut self, now: Time, conditions: &impl Conditions, out: &mut Vec<Action>) {
         let stalled = conditions.is_stalled();
         for at in 0..self.routers.len() {
-            let router = &self.routers[at];
-            let base = i32::from(router.config.priority);
-            let (mut well, mut priority) = (!stalled && router.place.is_some(), base);
-            well &= conditions.link_is_up(router.port);
-            for track in &router.config.track {
-                let fine = conditions.is_well(&router.config.name, &track.what);
-                match track.weight {
-                    0 => well &= fine,
-                    below if below < 0 && !fine => priority += i32::from(below),
-                    above if above > 0 && fine => priority += i32::from(above),
-                    _ => {}
-                }
-            }
-            let priority = u8::try_from(priority.clamp(1, 254)).unwrap_or(1);
-            let priority = if base == i32::from(PRIORITY_OWNER) {
-                PRIORITY_OWNER
-            } else {
-                priority
-            };
-            if priority != router.machine.priority() {
+            let priority = self.routers[at].judge(stalled, conditions);
+            if priority != self.routers[at].machine.priority() {
                 self.step(now, at, Event::Priority(priority), out);
             }
+        }
+        // All are judged before any starts: what ailed a whole group must not outlast itself
+        // because each waits for the others.
+        for at in 0..self.routers.len() {
             let state = self.routers[at].machine.state().0;
-            match (well, state) {
-                (true, State::Init | State::Fault) if !self.group_is_faulty(at) => {
+            match (self.routers[at].well, state) {
+                (true, State::Init | State::Fault) if self.group_is_well(at) => {
                     self.step(now, at, Event::Start, out);
                 }
                 (false, State::Init | State::Backup | State::Active) => {
@@ -281,17 +269,11 @@ impl Routers {
         self.settle_groups(now, out);
     }
 
-    /// Whether another member of the instance's group is in fault by itself: until that is well,
-    /// none of them starts. Members that the fault pulled along do not hold each other.
-    fn group_is_faulty(&self, at: usize) -> bool {
+    /// Whether all of the instance's group are well; until then none of it starts.
+    fn group_is_well(&self, at: usize) -> bool {
         let group = &self.routers[at].config.group;
-        let faulty = |r: &Router| {
-            r.config.group == *group
-                && r.machine.state().0 == State::Fault
-                && r.machine.state().2 == Why::Fault
-        };
-        let others = self.routers.iter().enumerate().filter(|(i, _)| *i != at);
-        group.is_some() && others.map(|(_, r)| r).any(faulty)
+        let ill = |r: &Router| r.config.group == *group && !r.well;
+        group.is_none() || !self.routers.iter().any(ill)
     }
 
     /// Instances of a group change role together (V42): all become Active when all would, and none
@@ -411,11 +393,33 @@ impl Router {
             port,
             place,
             machine: Machine::new(settings),
+            well: false,
             heard: None,
             sent: 0,
             received: 0,
             transitions: 0,
         }
+    }
+
+    /// Looks at what the instance depends on. Returns the priority that follows.
+    fn judge(&mut self, stalled: bool, conditions: &impl Conditions) -> u8 {
+        let base = i32::from(self.config.priority);
+        let (mut well, mut priority) = (!stalled && self.place.is_some(), base);
+        well &= conditions.link_is_up(self.port);
+        for track in &self.config.track {
+            let fine = conditions.is_well(&self.config.name, &track.what);
+            match track.weight {
+                0 => well &= fine,
+                below if below < 0 && !fine => priority += i32::from(below),
+                above if above > 0 && fine => priority += i32::from(above),
+                _ => {}
+            }
+        }
+        self.well = well;
+        if base == i32::from(PRIORITY_OWNER) {
+            return PRIORITY_OWNER;
+        }
+        u8::try_from(priority.clamp(1, 254)).unwrap_or(1)
     }
 
     fn is_v4(&self) -> bool {

@@ -209,6 +209,28 @@ fn a_fault_takes_the_group_out_until_it_is_mended() {
 }
 
 #[test]
+fn v42_what_ails_a_whole_group_keeps_it_out_no_longer_than_it_lasts() {
+    let stalled = World {
+        stalled: true,
+        ..World::default()
+    };
+    let unplugged = World {
+        down: vec![PortId(0), PortId(1)],
+        ..World::default()
+    };
+    for world in [stalled, unplugged] {
+        let mut director = Director::new(pair());
+        director.expire(3700);
+        director.weigh(4000, &world);
+        assert_eq!(director.states(), [State::Fault; 2]);
+        director.weigh(4050, &World::default());
+        assert_eq!(director.states(), [State::Backup; 2]);
+        director.pass(4050, 7700);
+        assert_eq!(director.states(), [State::Active; 2]);
+    }
+}
+
+#[test]
 fn v45_a_stalled_worker_makes_every_instance_resign() {
     let mut director = Director::new(vec![edge()]);
     director.expire(3700);
