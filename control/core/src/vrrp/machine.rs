@@ -299,11 +299,15 @@ impl Machine {
     /// RFC 9568 §6.4.3.
     fn heard_as_active(&mut self, now: Time, heard: Heard, out: &mut Vec<Action>) {
         if heard.priority == PRIORITY_RESIGN {
-            self.advertise(now, out); // V33
+            // V33. It was Active beside this one, and caches may still follow it.
+            self.advertise(now, out);
+            self.announce(now, out);
         } else if heard.priority > self.effective
             || (heard.priority == self.effective && is_greater(heard.source, self.settings.source))
         {
-            // V34
+            // V34. A last word first: the other must learn that there were two, because caches and
+            // switches may follow this one, and only V35 makes it announce the VIPs again (V60).
+            out.push(Action::Advert(self.effective));
             self.learn(heard.interval);
             self.turn(now, State::Backup, Why::Superior(heard), out);
         } else {
@@ -312,10 +316,15 @@ impl Machine {
             if self.settings.rules == Rules::V3 && rested {
                 self.advertise(now, out);
             }
-            if now.since(self.announced) >= ANNOUNCE_INTERVAL_MIN {
-                self.announced = now;
-                out.push(Action::Announce);
-            }
+            self.announce(now, out);
+        }
+    }
+
+    /// Announces the VIPs again, though not too often.
+    fn announce(&mut self, now: Time, out: &mut Vec<Action>) {
+        if now.since(self.announced) >= ANNOUNCE_INTERVAL_MIN {
+            self.announced = now;
+            out.push(Action::Announce);
         }
     }
 
