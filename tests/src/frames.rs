@@ -152,7 +152,7 @@ impl Ip {
     }
 
     /// The checksum of an L4 message whose checksum field is zero, pseudo-header included.
-    fn l4_sum(&self, protocol: u8, message: &[u8]) -> [u8; 2] {
+    pub(crate) fn l4_sum(&self, protocol: u8, message: &[u8]) -> [u8; 2] {
         let mut covered = octets(self.src);
         covered.extend(octets(self.dst));
         covered.extend([0, protocol]);
