@@ -78,7 +78,8 @@ fn v60_a_thousand_seeds_end_with_one_active_and_no_word_out_of_turn() {
     let (events, served, seconds) = (sum(|s| s.0), sum(|s| s.1), sum(|s| s.2));
     let checked = sum(|s| s.3);
     println!(
-        "{count} seeds: {events} events in {seconds} s of virtual time, {served} served, {checked} calms"
+        "{count} seeds: {events} events in {seconds} s of virtual time; \
+         {checked} calms in which {served} datagrams were served"
     );
     assert!(
         failed.is_empty(),

@@ -45,6 +45,9 @@ pub(super) enum Trouble {
     Forge(usize),
 }
 
+/// No trouble lasts for more advert intervals: all that follows from it has followed by then.
+const LONG: u32 = 6;
+
 /// What trouble is chosen by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
@@ -62,38 +65,17 @@ pub(super) fn choose(random: &mut Random, scope: &Scope<'_>) -> Vec<(Duration, T
     let director = random.below(scope.wishes.len());
     let segment = random.below(scope.segments);
     let at = random.between(Duration::ZERO, scope.span);
-    let long = scope.interval * 6;
-    let end = at + random.between(Duration::from_millis(1), long);
-    match random.below(13) {
-        0 => vec![
-            (at, Trouble::Kill(director)),
-            (end, Trouble::Start(director)),
-        ],
-        1 => vec![
-            (at, Trouble::Stop(director)),
-            (end, Trouble::Start(director)),
-        ],
-        2 | 3 => {
-            let halts = [
-                Halt::Machine,
-                Halt::MachineAndClock,
-                Halt::Control,
-                Halt::Worker,
-            ];
-            let span = random.between(Duration::from_millis(50), Duration::from_secs(10));
-            let end = at + span.min(long);
-            let halt = random.pick(&halts);
-            vec![
-                (at, Trouble::Halt(director, halt)),
-                (end, Trouble::Wake(director)),
-            ]
+    let end = at + random.between(Duration::from_millis(1), scope.interval * LONG);
+    let (begin, over) = match random.below(13) {
+        0 => (Trouble::Kill(director), Trouble::Start(director)),
+        1 => (Trouble::Stop(director), Trouble::Start(director)),
+        2 | 3 => return halt(random, scope, (director, at)),
+        4 => return vec![(at, Trouble::Resign(director))],
+        5 => {
+            let slow = |by| Trouble::Slow(director, Duration::from_millis(by));
+            (slow(50), slow(0))
         }
-        4 => vec![(at, Trouble::Resign(director))],
-        5 => vec![
-            (at, Trouble::Slow(director, Duration::from_millis(50))),
-            (end, Trouble::Slow(director, Duration::ZERO)),
-        ],
-        6 | 7 => reload(random, scope, (director, at)),
+        6 | 7 => return reload(random, scope, (director, at)),
         8 => {
             let (mute, deaf) = random.pick(&[(true, false), (false, true), (true, true)]);
             let cut = |mute, deaf| Trouble::Cut {
@@ -102,34 +84,55 @@ pub(super) fn choose(random: &mut Random, scope: &Scope<'_>) -> Vec<(Duration, T
                 mute,
                 deaf,
             };
-            vec![(at, cut(mute, deaf)), (end, cut(false, false))]
+            (cut(mute, deaf), cut(false, false))
         }
-        9 => vec![
-            (at, Trouble::Link(director, segment, false)),
-            (end, Trouble::Link(director, segment, true)),
-        ],
-        10 => vec![
-            (at, Trouble::Trunk(segment, false)),
-            (end, Trouble::Trunk(segment, true)),
-        ],
+        9 => {
+            let link = |up| Trouble::Link(director, segment, up);
+            (link(false), link(true))
+        }
+        10 => (
+            Trouble::Trunk(segment, false),
+            Trouble::Trunk(segment, true),
+        ),
         11 => {
             let mut share = |most: usize| u16::try_from(random.below(most)).unwrap_or(0);
-            let weather = Weather {
+            let rough = Weather {
                 rough: true,
                 loss: share(500),
                 duplicate: share(300),
                 late: share(300),
                 late_by: scope.interval * 2,
             };
-            vec![
-                (at, Trouble::Weather(segment, weather)),
-                (end, Trouble::Weather(segment, Weather::default())),
-            ]
+            let weather = |weather| Trouble::Weather(segment, weather);
+            (weather(rough), weather(Weather::default()))
         }
-        _ => (1..=4)
-            .map(|n| (at + Duration::from_millis(n), Trouble::Forge(segment)))
-            .collect(),
-    }
+        _ => {
+            let forge = |n| (at + Duration::from_millis(n), Trouble::Forge(segment));
+            return (1..=4).map(forge).collect();
+        }
+    };
+    vec![(at, begin), (end, over)]
+}
+
+/// A part of a director stands still for 50 ms to 10 s.
+fn halt(
+    random: &mut Random,
+    scope: &Scope<'_>,
+    (director, at): (usize, Duration),
+) -> Vec<(Duration, Trouble)> {
+    let halts = [
+        Halt::Machine,
+        Halt::MachineAndClock,
+        Halt::Control,
+        Halt::Worker,
+    ];
+    let span = random.between(Duration::from_millis(50), Duration::from_secs(10));
+    let end = at + span.min(scope.interval * LONG);
+    let halt = random.pick(&halts);
+    vec![
+        (at, Trouble::Halt(director, halt)),
+        (end, Trouble::Wake(director)),
+    ]
 }
 
 /// One to eight changes of a director's configuration, each built and then run by.

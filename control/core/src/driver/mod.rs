@@ -255,7 +255,6 @@ impl<D: Dataplane> Control<D> {
             steering,
             state,
         };
-        let clock = Instant::now();
         let mut control = Self {
             dataplane,
             commands,
@@ -270,7 +269,7 @@ impl<D: Dataplane> Control<D> {
             health: Runner::new(setup.seed),
             job: None,
             dirty: false,
-            clock,
+            clock: Instant::now(),
             published_at: now,
             links: Map::default(),
             resolves: Map::default(),
