@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_control::config::Config;
-use weir_control::driver::{self, Change, Control, ControlHandle, Dataplane, Setup};
+use weir_control::driver::{self, Change, Control, ControlHandle, Dataplane, Outcomes, Setup};
 use weir_control::overlay::Overlay;
 use weir_control::ports::PortFact;
 use weir_engine::counters::WorkerCounters;
 use weir_engine::flow::HashKey;
-use weir_engine::id::{DeviceId, PortId, WorkerId};
+use weir_engine::id::{DeviceId, PortId, ServerId, WorkerId};
 use weir_engine::lease::LeaseId;
 use weir_engine::steering::Steering;
 use weir_engine::tables::Tables;
@@ -162,6 +162,8 @@ impl Dataplane for Shared {
     fn is_stalled(&mut self, _: Duration) -> bool {
         self.0.borrow().is_stalled
     }
+
+    fn server_outcomes(&mut self, _: &mut dyn FnMut(ServerId, Outcomes)) {}
 }
 
 fn number(index: usize) -> u16 {
