@@ -13,15 +13,20 @@ use std::time::Duration;
 
 use weir_engine::id::{PortId, ServerId};
 pub use weir_engine::path::PORT_FIRST;
+use weir_engine::path::{self, Probe, Refusal};
 use weir_engine::tables::{Hop, Map, Mode, Server, Tables};
 use weir_engine::time::Time;
-use weir_wire::addr::Protocol;
+use weir_wire::addr::{MacAddr, Protocol};
 
 /// How long a source stays mapped when its socket is closed. A segment that is older than this
 /// would have been retransmitted twice, to a closed socket.
 pub const LINGER: Duration = Duration::from_secs(5);
 /// Sources of one VIP.
 pub const PORTS: usize = 65_536 - PORT_FIRST as usize;
+
+/// What the kernel is told that every VIP's MAC is. Locally administered; it never leaves a TAP,
+/// for frames to a VIP are given the MAC of a server or dropped.
+pub(crate) const VIP_MAC: MacAddr = MacAddr([0x02, b'w', b'e', b'i', b'r', 0]);
 
 /// What a probe is to bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +55,16 @@ pub enum NoPath {
 }
 
 /// One probe's way.
-#[allow(dead_code, reason = "the uplink will read all of it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mapping {
+struct Mapping {
     /// The VIP and the L4 port there.
-    pub(crate) vip: SocketAddr,
-    pub(crate) protocol: Protocol,
-    pub(crate) server: ServerId,
+    vip: SocketAddr,
+    protocol: Protocol,
+    server: ServerId,
     /// What the socket is bound to.
-    pub(crate) source: SocketAddr,
+    source: SocketAddr,
     /// Whose TAP the socket is bound to.
-    pub(crate) port: PortId,
+    port: PortId,
     /// When the socket was closed.
     closed: Option<Time>,
 }
@@ -163,9 +167,38 @@ impl Paths {
         }
     }
 
-    #[allow(dead_code, reason = "the uplink will ask; tests do")]
+    /// Rewrites a frame of the kernel's to a VIP for the server that it is to probe: the port that
+    /// it leaves by, and the frame. `id` is the identification of an outer IPv4 header.
+    ///
+    /// `None` unless it is a probe under way; a [`Refusal`] if its server cannot be reached.
+    pub(crate) fn forward(
+        &self,
+        now: Time,
+        frame: &[u8],
+        id: u16,
+    ) -> Option<Result<(PortId, Vec<u8>), Refusal>> {
+        let mapping = self.under_way(now, &path::probe(frame)?)?;
+        let server = self.tables.server(mapping.server)?;
+        Some(path::forward(&self.tables, server, frame, id))
+    }
+
+    /// The port whose TAP waits for this frame from a VIP; `None` unless it answers a probe under
+    /// way.
+    pub(crate) fn answered(&self, now: Time, frame: &[u8]) -> Option<PortId> {
+        let mapping = self.under_way(now, &path::answered(frame)?)?;
+        Some(mapping.port)
+    }
+
+    fn under_way(&self, now: Time, probe: &Probe) -> Option<&Mapping> {
+        let mapping = self.find(now, probe.destination.ip(), probe.source.port())?;
+        let same = mapping.source == probe.source
+            && mapping.vip == probe.destination
+            && mapping.protocol == probe.protocol;
+        same.then_some(mapping)
+    }
+
     /// The probe that uses this port of a DIP to reach `vip`.
-    pub(crate) fn find(&self, now: Time, vip: IpAddr, port: u16) -> Option<&Mapping> {
+    fn find(&self, now: Time, vip: IpAddr, port: u16) -> Option<&Mapping> {
         let mapping = self.vips.get(&vip)?.taken.get(&port)?;
         let rests = mapping.closed.is_some_and(|at| now.since(at) >= LINGER);
         (!rests).then_some(mapping)
@@ -256,4 +289,4 @@ fn interface(tables: &Tables, vip: IpAddr, server: &Server) -> Option<PortId> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,12 +6,14 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netlink_packet_route::address::AddressHeaderFlags;
 use rtnetlink::{Handle, RouteMessageBuilder};
 use weir_engine::id::PortId;
 use weir_tap::{Tap, TapConfig, TapError};
 
 use crate::config::{self, Config, Prefix};
 use crate::mirror::model::Interfaces;
+use crate::paths::PORT_FIRST;
 use crate::ports::PortFact;
 
 /// What a TAP is set to, below `/proc/sys/net`. `NAME` stands for the interface.
@@ -179,12 +181,12 @@ impl Taps {
 }
 
 async fn add_address(handle: &Handle, index: u32, prefix: &Prefix) -> Result<(), rtnetlink::Error> {
-    handle
-        .address()
-        .add(index, prefix.address, prefix.len)
-        .replace()
-        .execute()
-        .await
+    let mut request = handle.address().add(index, prefix.address, prefix.len);
+    if prefix.address.is_ipv6() {
+        // The sysctl is for addresses that come by router adverts only.
+        request.message_mut().header.flags |= AddressHeaderFlags::Optimistic;
+    }
+    request.replace().execute().await
 }
 
 async fn add_default_route(
@@ -257,6 +259,81 @@ pub fn raise_neighbour_limits(neighbours: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Keeps other sockets of this network namespace off the source ports of path checks.
+///
+/// # Errors
+/// The reason in words. Path checks work without it, until another socket has taken their port.
+pub fn reserve_path_ports() -> Result<(), String> {
+    let read = |name: &str| {
+        let path = format!("/proc/sys/net/ipv4/{name}");
+        fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))
+    };
+    let range = read("ip_local_port_range")?;
+    let first = range.split_whitespace().next().unwrap_or_default();
+    if first.parse().is_ok_and(|first: u16| first >= PORT_FIRST) {
+        return Err(format!(
+            "ip_local_port_range begins at {first}: no port would be left for other sockets; \
+             fix: let it begin below {PORT_FIRST}"
+        ));
+    }
+    let name = "ip_local_reserved_ports";
+    let reserved = read(name)?;
+    match with_path_ports(reserved.trim()) {
+        Some(all) => sysctl(&format!("ipv4/{name}"), &all).map_err(|e| format!("{name}: {e}")),
+        None => Ok(()),
+    }
+}
+
+/// The list of reserved ports with those of path checks; `None` if they are in it.
+fn with_path_ports(reserved: &str) -> Option<String> {
+    let holds = |range: &str| {
+        let (first, last) = range.split_once('-')?;
+        Some(first.parse::<u16>().ok()? <= PORT_FIRST && last.parse::<u16>().ok()? == u16::MAX)
+    };
+    if reserved.split(',').any(|range| holds(range) == Some(true)) {
+        return None;
+    }
+    let ours = format!("{PORT_FIRST}-{}", u16::MAX);
+    Some(match reserved {
+        "" => ours,
+        others => format!("{others},{ours}"),
+    })
+}
+
+/// Takes the reverse path filter off `all`, because the kernel applies the larger one of that and
+/// the interface's own: servers answer path checks from VIPs, by any port. Interfaces that are
+/// there keep what applied to them, and so do those to come; the TAPs are opened afterwards.
+///
+/// # Errors
+/// The reason in words; the filter on `all` stays then.
+pub fn confine_reverse_path_filter() -> Result<(), String> {
+    const CONF: &str = "/proc/sys/net/ipv4/conf";
+    let path = |name: &str| format!("{CONF}/{name}/rp_filter");
+    let read = |name: &str| {
+        let text = fs::read_to_string(path(name)).map_err(|e| format!("{}: {e}", path(name)))?;
+        text.trim()
+            .parse::<u8>()
+            .map_err(|e| format!("{}: {e}", path(name)))
+    };
+    let write = |name: &str, value: u8| {
+        fs::write(path(name), value.to_string()).map_err(|e| format!("{}: {e}", path(name)))
+    };
+    let all = read("all")?;
+    if all == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(CONF).map_err(|e| format!("{CONF}: {e}"))? {
+        let name = entry.map_err(|e| format!("{CONF}: {e}"))?.file_name();
+        let Some(name) = name.to_str().filter(|name| *name != "all") else {
+            continue;
+        };
+        if read(name)? < all {
+            write(name, all)?;
+        }
+    }
+    write("all", 0)
+}
+
 /// The netdev under a kernel-backed device (`iface=` of net_af_packet, net_af_xdp), if any.
 pub fn backing_netdev(device: &config::Device) -> Option<&str> {
     let kernel = ["net_af_packet", "net_af_xdp"]
@@ -264,3 +341,6 @@ pub fn backing_netdev(device: &config::Device) -> Option<&str> {
         .any(|d| device.name().starts_with(d));
     device.arg("iface").filter(|_| kernel)
 }
+
+#[cfg(test)]
+mod tests;

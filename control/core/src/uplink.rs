@@ -1,8 +1,12 @@
 //! What goes up to the kernel and what comes down from it, frame by frame.
 //!
 //! The kernel's stack must work as on any host, and must never hear or speak of a VIP (but for
-//! one that is also its own address). Sans-I/O: every frame gets a decision and a counted reason.
-//! Floods of one class are policed so that they cannot starve another.
+//! one that is also its own address). The exception are path checks: what the kernel sends to a
+//! VIP from a source of theirs goes to the server that it is to probe, and the answer comes back.
+//! The kernel's questions where a VIP is are answered here and never leave.
+//!
+//! Sans-I/O: every frame gets a decision and a counted reason. Floods of one class are policed so
+//! that they cannot starve another.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -11,14 +15,18 @@ use std::time::Duration;
 
 use weir_engine::id::PortId;
 use weir_engine::limits::TokenBucket;
+use weir_engine::path::Refusal;
 use weir_engine::tables::{Map, Tables};
 use weir_engine::time::Time;
 use weir_engine::verdict::PuntClass;
 use weir_wire::addr::{EtherType, MacAddr, Protocol};
+use weir_wire::icmp::{self, Report};
+use weir_wire::icmpv6;
 
-use crate::arp::{Arp, Operation};
+use crate::arp::{self, Arp, Operation};
 use crate::frame::{self, Frame};
-use crate::nd::Nd;
+use crate::nd::{self, Nd};
+use crate::paths::{Paths, VIP_MAC};
 use crate::responder::{Action, Disposition, Responder};
 
 /// How long an answer may take that the kernel asked for: its own retries end sooner.
@@ -48,11 +56,15 @@ pub enum UplinkDrop {
     ToVip,
     /// From the kernel: ARP or neighbour discovery about a VIP, or a packet from one.
     KernelVip,
+    /// Between the kernel and a VIP, but of no path check that is under way.
+    NoPath,
+    /// A path check's, whose server has no route or does not answer ARP or neighbour discovery.
+    PathHop,
 }
 
 impl UplinkDrop {
     /// Every reason, in index order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Limited,
         Self::Vip,
@@ -62,6 +74,8 @@ impl UplinkDrop {
         Self::Vrrp,
         Self::ToVip,
         Self::KernelVip,
+        Self::NoPath,
+        Self::PathHop,
     ];
 
     /// The metric label.
@@ -76,6 +90,8 @@ impl UplinkDrop {
             Self::Vrrp => "vrrp",
             Self::ToVip => "to_vip",
             Self::KernelVip => "kernel_vip",
+            Self::NoPath => "no_path",
+            Self::PathHop => "path_hop",
         }
     }
 }
@@ -87,6 +103,8 @@ pub struct UplinkCounters {
     pub up: u64,
     /// Taken from the kernel and sent.
     pub down: u64,
+    /// Taken from the kernel and answered: where VIPs are, and what does not fit.
+    pub answered: u64,
     /// Not passed, by [`UplinkDrop`].
     pub dropped: [u64; UplinkDrop::ALL.len()],
 }
@@ -104,6 +122,15 @@ const fn rate(class: PuntClass) -> u32 {
     }
 }
 
+/// What becomes of a frame of the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Down<'a> {
+    /// Sent out of this port.
+    Send(PortId, Cow<'a, [u8]>),
+    /// Answered with this frame, on the TAP that it came from.
+    Answer(Vec<u8>),
+}
+
 /// Both directions between all ports and their TAPs.
 #[derive(Debug, Default)]
 pub struct Uplink {
@@ -113,6 +140,8 @@ pub struct Uplink {
     questions: Map<(PortId, IpAddr), Time>,
     /// The same in order of time, to forget them.
     asked: VecDeque<(Time, PortId, IpAddr)>,
+    /// Identification of the last outer header.
+    id: u16,
     counters: UplinkCounters,
 }
 
@@ -136,17 +165,18 @@ impl Uplink {
         admitted
     }
 
-    /// Decides about a frame that a worker punted from `port`. `Some` is for the port's TAP;
-    /// what is to be sent instead is in `out`.
+    /// Decides about a frame that a worker punted from `port`. `Some` is for the TAP of the port
+    /// that it names; what is to be sent instead is in `out`.
     pub fn up<'a>(
         &mut self,
         now: Time,
         (port, class): (PortId, PuntClass),
         bytes: &'a [u8],
         responder: &mut Responder,
+        paths: &Paths,
         out: &mut Vec<Action>,
-    ) -> Option<Cow<'a, [u8]>> {
-        match self.judge_up(now, (port, class), bytes, responder, out) {
+    ) -> Option<(PortId, Cow<'a, [u8]>)> {
+        match self.judge_up(now, (port, class), bytes, responder, paths, out) {
             Ok(frame) => {
                 self.counters.up += 1;
                 Some(frame)
@@ -164,14 +194,12 @@ impl Uplink {
         (port, class): (PortId, PuntClass),
         bytes: &'a [u8],
         responder: &mut Responder,
+        paths: &Paths,
         out: &mut Vec<Action>,
-    ) -> Result<Cow<'a, [u8]>, UplinkDrop> {
-        let (Some(policers), Some(&mac)) = (
-            self.policers.get_mut(port.index()),
-            self.macs.get(port.index()),
-        ) else {
-            return Err(UplinkDrop::Malformed);
-        };
+    ) -> Result<(PortId, Cow<'a, [u8]>), UplinkDrop> {
+        let policers = self.policers.get_mut(port.index());
+        let policers = policers.ok_or(UplinkDrop::Malformed)?;
+        let mut tap = port;
         if !policers[class.index()].take(now) {
             return Err(UplinkDrop::Limited);
         }
@@ -189,60 +217,91 @@ impl Uplink {
                 }
                 Disposition::KernelAnswer(_) | Disposition::KernelRequest => {}
             }
-        } else if let Some((_, destination, protocol)) = frame.ip() {
+        } else if let Some((source, destination, protocol)) = frame.ip() {
+            let foreign_vip = |a| responder.is_vip(a) && !responder.is_dip(a);
             if protocol == Protocol::VRRP {
                 return Err(UplinkDrop::Vrrp);
             }
-            if responder.is_vip(destination) && !responder.is_dip(destination) {
+            if foreign_vip(destination) {
                 return Err(UplinkDrop::ToVip);
             }
+            if foreign_vip(source) && responder.is_dip(destination) {
+                // Servers answer by their own routes, but a socket hears only its own TAP.
+                tap = paths.answered(now, &bytes).ok_or(UplinkDrop::NoPath)?;
+            }
         }
+        let mac = *self.macs.get(tap.index()).ok_or(UplinkDrop::Malformed)?;
         let foreign = !frame.destination.is_multicast() && frame.destination != mac;
-        Ok(if foreign {
+        let frame = if foreign {
             readdress(bytes, mac)
         } else {
             bytes
-        })
+        };
+        Ok((tap, frame))
     }
 
-    /// Decides about a frame that the kernel sends by the TAP of `port`. `true`: send it.
-    pub fn down(&mut self, now: Time, port: PortId, bytes: &[u8], responder: &Responder) -> bool {
-        let verdict = self.judge_down(now, port, bytes, responder);
-        match verdict {
-            Ok(()) => self.counters.down += 1,
-            Err(reason) => self.counters.dropped[reason as usize] += 1,
-        }
-        verdict.is_ok()
-    }
-
-    fn judge_down(
+    /// Decides about a frame that the kernel sends by the TAP of `port`. `None`: dropped.
+    pub fn down<'a>(
         &mut self,
         now: Time,
         port: PortId,
-        bytes: &[u8],
+        bytes: &'a [u8],
         responder: &Responder,
-    ) -> Result<(), UplinkDrop> {
+        paths: &Paths,
+    ) -> Option<Down<'a>> {
+        let verdict = self.judge_down(now, port, bytes, responder, paths);
+        match &verdict {
+            Ok(Down::Send(..)) => self.counters.down += 1,
+            Ok(Down::Answer(_)) => self.counters.answered += 1,
+            Err(reason) => self.counters.dropped[*reason as usize] += 1,
+        }
+        verdict.ok()
+    }
+
+    fn judge_down<'a>(
+        &mut self,
+        now: Time,
+        port: PortId,
+        bytes: &'a [u8],
+        responder: &Responder,
+        paths: &Paths,
+    ) -> Result<Down<'a>, UplinkDrop> {
         let frame = Frame::parse(bytes).ok_or(UplinkDrop::Malformed)?;
         let is_vip = |address| responder.is_vip(address);
         let foreign_vip = |address| responder.is_vip(address) && !responder.is_dip(address);
+        let as_it_is = Ok(Down::Send(port, bytes.into()));
         if frame.ether_type == EtherType::ARP {
             let arp = Arp::parse(&frame).ok_or(UplinkDrop::Malformed)?;
             let (sender, target) = (IpAddr::V4(arp.sender.1), IpAddr::V4(arp.target));
+            let asks = arp.operation == Operation::Request;
+            // A probe for a duplicate address (RFC 5227) asks for nothing that it could send to.
+            if asks && foreign_vip(target) && !is_vip(sender) && !sender.is_unspecified() {
+                let mine = (VIP_MAC, arp.target);
+                return Ok(Down::Answer(arp::reply(mine, arp.sender)));
+            }
             // A VIP that is a DIP too may ask; only Weir answers for it or announces it.
-            let speaks = arp.operation == Operation::Reply && is_vip(sender);
-            if speaks || is_vip(target) || foreign_vip(sender) {
+            if (!asks && is_vip(sender)) || is_vip(target) || foreign_vip(sender) {
                 return Err(UplinkDrop::KernelVip);
             }
-            if arp.operation == Operation::Request {
+            if asks {
                 self.ask(now, port, target);
             }
-            return Ok(());
+            return as_it_is;
         }
         match Nd::parse(&frame) {
             Some(Nd::Advert { target, .. }) if is_vip(target.into()) => {
                 return Err(UplinkDrop::KernelVip);
             }
-            Some(Nd::Solicit { source, target, .. }) => {
+            Some(Nd::Solicit {
+                source,
+                mac,
+                target,
+            }) => {
+                let nobody = is_vip(source.into()) || source.is_unspecified();
+                if foreign_vip(target.into()) && !nobody {
+                    let advert = nd::advert(VIP_MAC, target, Some((mac, source)));
+                    return Ok(Down::Answer(advert));
+                }
                 if is_vip(target.into()) || foreign_vip(source.into()) {
                     return Err(UplinkDrop::KernelVip);
                 }
@@ -252,7 +311,29 @@ impl Uplink {
         }
         match frame.ip() {
             Some((source, ..)) if foreign_vip(source) => Err(UplinkDrop::KernelVip),
-            Some(_) | None => Ok(()),
+            Some((_, vip, _)) if foreign_vip(vip) => self.probe(now, vip, &frame, bytes, paths),
+            Some(_) | None => as_it_is,
+        }
+    }
+
+    /// A packet from the kernel to a VIP: for the server that it is to probe, or for nobody.
+    fn probe<'a>(
+        &mut self,
+        now: Time,
+        vip: IpAddr,
+        frame: &Frame<'_>,
+        bytes: &[u8],
+        paths: &Paths,
+    ) -> Result<Down<'a>, UplinkDrop> {
+        self.id = self.id.wrapping_add(1);
+        let forwarded = paths.forward(now, bytes, self.id);
+        match forwarded.ok_or(UplinkDrop::NoPath)? {
+            Ok((port, bytes)) => Ok(Down::Send(port, bytes.into())),
+            Err(Refusal::Drop(_)) => Err(UplinkDrop::PathHop),
+            Err(Refusal::TooBig { mtu }) => {
+                let answer = too_big(vip, frame, mtu).ok_or(UplinkDrop::Malformed)?;
+                Ok(Down::Answer(answer))
+            }
         }
     }
 
@@ -280,6 +361,22 @@ impl Uplink {
     pub fn counters(&self) -> &UplinkCounters {
         &self.counters
     }
+}
+
+/// The answer to a packet that does not fit on the way to its server: the kernel sends smaller ones
+/// to this VIP from then on (RFC 1191, RFC 8201).
+fn too_big(vip: IpAddr, frame: &Frame<'_>, mtu: u16) -> Option<Vec<u8>> {
+    let report = Report::TooBig { mtu: mtu.into() };
+    let mut packet = [0; icmpv6::ERROR_LEN_MAX];
+    let len = match vip {
+        IpAddr::V4(vip) => icmp::emit_error(&mut packet, vip, frame.payload, report, 0)?,
+        IpAddr::V6(vip) => icmpv6::emit_error(&mut packet, vip, frame.payload, report)?,
+    };
+    let (to, from) = (frame.source, frame.destination);
+    let mut answer = frame::start(to, from, frame.ether_type, len);
+    let place = answer.get_mut(frame::HEADER_LEN..)?.get_mut(..len)?;
+    place.copy_from_slice(packet.get(..len)?);
+    Some(answer)
 }
 
 /// The frame with the TAP's MAC, which is the port's, in place of a virtual one.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::frame::{self, Frame};
 use crate::responder::{Action, Conflict};
+use crate::uplink::Down;
 
 impl<D: Dataplane> Control<D> {
     /// Frames from the workers: to the routers, the responder and the kernel. What follows from
@@ -35,6 +36,7 @@ impl<D: Dataplane> Control<D> {
             kernel,
             routers,
             vrrp_actions,
+            paths,
             ..
         } = self;
         dataplane.poll_punt(&mut |port, class, bytes| {
@@ -47,12 +49,9 @@ impl<D: Dataplane> Control<D> {
                 }
                 return;
             }
-            let frame = uplink.up(now, (port, class), bytes, responder, actions);
-            let tap = kernel.as_ref().and_then(|kernel| kernel.taps.tap(port));
-            if let (Some(frame), Some(tap)) = (frame, tap)
-                && let Err(error) = tap.send(&frame)
-            {
-                tracing::debug!(port = port.0, %error, "the kernel did not take a frame");
+            let frame = uplink.up(now, (port, class), bytes, responder, paths, actions);
+            if let (Some((port, frame)), Some(kernel)) = (frame, kernel.as_ref()) {
+                kernel.give(port, &frame);
             }
         })
     }
@@ -128,8 +127,20 @@ impl<D: Dataplane> Control<D> {
                     break;
                 };
                 count += 1;
-                if self.uplink.down(now, port, &buffer[..len], &self.responder) {
-                    self.send(port, &buffer[..len]);
+                let (responder, paths) = (&self.responder, &self.paths);
+                match self
+                    .uplink
+                    .down(now, port, &buffer[..len], responder, paths)
+                {
+                    Some(Down::Send(port, frame)) => {
+                        self.send(port, &frame);
+                    }
+                    Some(Down::Answer(frame)) => {
+                        if let Some(kernel) = &self.kernel {
+                            kernel.give(port, &frame);
+                        }
+                    }
+                    None => {}
                 }
             }
         }

@@ -41,6 +41,12 @@ impl Kernel {
                 guards.push(Guard::open(netdev, state)?);
             }
         }
+        if let Err(reason) = crate::taps::confine_reverse_path_filter() {
+            tracing::warn!("the reverse path filter may drop answers to path checks: {reason}");
+        }
+        if let Err(reason) = crate::taps::reserve_path_ports() {
+            tracing::warn!("source ports of path checks may be taken by others: {reason}");
+        }
         let taps = Taps::open(config, facts)?;
         let servers: usize = config.services.iter().map(|s| s.servers.len()).sum();
         if let Err(reason) = crate::taps::raise_neighbour_limits(servers) {
@@ -60,6 +66,15 @@ impl Kernel {
             view,
             _guards: guards,
         })
+    }
+}
+
+impl Kernel {
+    /// Gives the kernel a frame, by the TAP of `port`.
+    pub(super) fn give(&self, port: PortId, frame: &[u8]) {
+        if let Some(Err(error)) = self.taps.tap(port).map(|tap| tap.send(frame)) {
+            tracing::debug!(port = port.0, %error, "the kernel did not take a frame");
+        }
     }
 }
 

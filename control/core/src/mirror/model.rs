@@ -22,6 +22,7 @@ use weir_wire::addr::MacAddr;
 
 use super::{KernelRoute, Mirror, unspecified};
 use crate::config::Prefix;
+use crate::paths::VIP_MAC;
 
 /// Which interface is which port's: its TAP, or the netdev under its device.
 #[derive(Clone, Debug, Default)]
@@ -234,7 +235,9 @@ impl Model {
         }
         let Some(address) = address else { return };
         let usable = exists && is_valid(message.header.state);
-        let mac = mac.filter(|mac| usable && !mac.is_multicast() && *mac != MacAddr::ZERO);
+        // Where a VIP is, the kernel has from us; workers must not send there.
+        let own = [MacAddr::ZERO, VIP_MAC];
+        let mac = mac.filter(|mac| usable && !mac.is_multicast() && !own.contains(mac));
         let changed = match mac {
             Some(mac) => self.neighbours.insert((port, address), mac) != Some(mac),
             None => self.neighbours.remove(&(port, address)).is_some(),

@@ -9,15 +9,19 @@ use crate::responder::tests::{
 use crate::{arp, nd};
 use weir_engine::tables::{Role, Tables, Vip};
 
+mod paths;
+
 struct Edge {
     uplink: Uplink,
     responder: Responder,
+    paths: Paths,
 }
 
 fn edge_with(tables: &Tables) -> Edge {
     let mut edge = Edge {
         uplink: Uplink::default(),
         responder: Responder::default(),
+        paths: Paths::default(),
     };
     edge.uplink.configure(tables);
     edge.responder.configure(at(0), tables);
@@ -30,15 +34,37 @@ fn edge() -> Edge {
 
 impl Edge {
     fn up(&mut self, class: PuntClass, bytes: &[u8]) -> Result<Vec<u8>, UplinkDrop> {
-        let mut out = Vec::new();
-        let judged =
-            self.uplink
-                .judge_up(at(0), (WAN, class), bytes, &mut self.responder, &mut out);
-        judged.map(Cow::into_owned)
+        self.up_by(WAN, class, bytes).map(|(_, frame)| frame)
     }
 
+    /// What a frame that came by `port` becomes, and for whose TAP.
+    fn up_by(
+        &mut self,
+        port: PortId,
+        class: PuntClass,
+        bytes: &[u8],
+    ) -> Result<(PortId, Vec<u8>), UplinkDrop> {
+        let Self {
+            uplink,
+            responder,
+            paths,
+        } = self;
+        let mut out = Vec::new();
+        let judged = uplink.judge_up(at(0), (port, class), bytes, responder, paths, &mut out);
+        judged.map(|(tap, frame)| (tap, frame.into_owned()))
+    }
+
+    /// Whether a frame of the kernel's passes as it is.
     fn down(&mut self, bytes: &[u8]) -> Result<(), UplinkDrop> {
-        self.uplink.judge_down(at(0), WAN, bytes, &self.responder)
+        match self.judge_down(bytes)? {
+            Down::Send(WAN, frame) if *frame == *bytes => Ok(()),
+            other @ (Down::Send(..) | Down::Answer(_)) => panic!("{other:?}"),
+        }
+    }
+
+    fn judge_down<'a>(&mut self, bytes: &'a [u8]) -> Result<Down<'a>, UplinkDrop> {
+        let (responder, paths) = (&self.responder, &self.paths);
+        self.uplink.judge_down(at(0), WAN, bytes, responder, paths)
     }
 }
 
@@ -146,19 +172,17 @@ fn a9_of_answers_only_those_to_the_kernels_own_questions_go_up() {
     );
     assert_eq!(edge.up(PuntClass::Arp, &answer), Ok(answer.clone()));
     // Not on another port, and not later.
-    let (uplink, responder) = (&mut edge.uplink, &mut edge.responder);
-    let late = at(6_000);
+    let Edge {
+        uplink,
+        responder,
+        paths,
+    } = &mut edge;
     let class = PuntClass::Arp;
-    assert!(
-        uplink
-            .up(late, (WAN, class), &answer, responder, &mut Vec::new())
-            .is_none()
-    );
-    assert!(
-        uplink
-            .up(at(0), (LAN, class), &answer, responder, &mut Vec::new())
-            .is_none()
-    );
+    for (ms, port) in [(6_000, WAN), (0, LAN)] {
+        let mut out = Vec::new();
+        let given = uplink.up(at(ms), (port, class), &answer, responder, paths, &mut out);
+        assert_eq!(given, None);
+    }
     assert_eq!(uplink.counters().dropped[UplinkDrop::Unasked as usize], 2);
 }
 
@@ -181,11 +205,11 @@ fn a9_a_million_questions_do_not_grow_the_memory() {
 fn the_kernel_never_speaks_of_a_vip() {
     let mut edge = edge();
     for frame in [
-        arp_frame(Operation::Request, DIP, VIP),
+        arp_frame(Operation::Request, Ipv4Addr::UNSPECIFIED, VIP),
+        arp_frame(Operation::Request, VIP, VIP),
         arp_frame(Operation::Request, VIP, CLIENT),
         arp_frame(Operation::Reply, VIP, CLIENT),
         nd::advert(MAC, VIP6, None),
-        nd::tests::solicit("2001:db8::2".parse().unwrap(), VIP6),
         nd::tests::solicit(Ipv6Addr::UNSPECIFIED, VIP6),
         ipv4(MAC, VIP, CLIENT, 6),
     ] {

@@ -364,6 +364,7 @@ fn control_side(families: &mut Families, control: &ControlView) {
     let mut family = families.counter("weir_uplink_frames_total", "Frames to and from the kernel.");
     family.add(&[("direction", "up")], status.uplink.up);
     family.add(&[("direction", "down")], status.uplink.down);
+    family.add(&[("direction", "answered")], status.uplink.answered);
     let mut family = families.counter(
         "weir_uplink_drops_total",
         "Frames that did not pass between port and kernel.",

@@ -120,12 +120,19 @@ fn neighbours_come_and_go_with_the_kernels_table() {
         let (_taps, netlink) = open().await;
         let mut view = netlink.view();
         let server: IpAddr = "192.0.2.21".parse().unwrap();
+        // Told earlier, so that it would be seen first: a VIP is no neighbour.
+        let vip: IpAddr = "192.0.2.10".parse().unwrap();
+        let told = crate::paths::VIP_MAC;
+        namespace.ip(&format!(
+            "neigh add {vip} lladdr {told} dev wan0 nud reachable"
+        ));
         namespace.ip("neigh add 192.0.2.21 lladdr 02:00:00:00:00:21 dev wan0 nud reachable");
         let mac = MacAddr([2, 0, 0, 0, 0, 0x21]);
         until(&mut view, |v| {
             v.mirror.neighbours.get(&(PORT, server)) == Some(&mac)
         })
         .await;
+        assert!(!view.borrow().mirror.neighbours.contains_key(&(PORT, vip)));
         namespace.ip("neigh del 192.0.2.21 dev wan0");
         until(&mut view, |v| {
             !v.mirror.neighbours.contains_key(&(PORT, server))
