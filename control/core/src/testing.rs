@@ -11,10 +11,12 @@ use weir_engine::id::DeviceId;
 use weir_wire::addr::MacAddr;
 
 use crate::config::{
-    Config, CpuId, Device, Hugepages, Idle, L4Port, Management, MetricsDetail, Mode, Notify,
-    OnServerGone, Port, PortSpec, Prefix, Protocol, Runtime, Scheduler, Server, ServerState,
-    Service, Timeouts, Unserved, VrrpChecksum, VrrpInstance, Weight, Workers,
+    Config, CpuId, Device, HealthCheck, Hugepages, Idle, Initial, L4Port, Management,
+    MetricsDetail, Mode, Notify, OnServerGone, PhaseTimeouts, Port, PortSpec, Prefix, Probe,
+    Protocol, Runtime, Scheduler, Server, ServerState, Service, Timeouts, Unserved, VrrpChecksum,
+    VrrpInstance, Weight, Workers,
 };
+use crate::health::machine::{Finding, Outcome, Phases};
 use crate::ports::PortFact;
 
 fn prefix(address: &str, len: u8) -> Prefix {
@@ -86,6 +88,38 @@ pub(crate) fn facts() -> Vec<PortFact> {
         .collect()
 }
 
+/// A direct TCP check: every second, half a second of time, rise 2, fall 3.
+pub(crate) fn check() -> HealthCheck {
+    HealthCheck {
+        name: "tcp".into(),
+        probe: Probe::Tcp,
+        interval: Duration::from_secs(1),
+        interval_down: Duration::from_secs(1),
+        jitter: 5,
+        timeout: Duration::from_millis(500),
+        phase_timeouts: PhaseTimeouts::default(),
+        rise: 2,
+        fall: 3,
+        initial: Initial::Down,
+        dampening: None,
+        brake: None,
+        port: None,
+        path: Some(false),
+    }
+}
+
+/// A probe's result after 3 ms.
+pub(crate) fn outcome(finding: Finding) -> Outcome {
+    Outcome {
+        finding,
+        duration: Duration::from_millis(3),
+        phases: Phases::default(),
+        reason: "test".into(),
+        certificate_expiry: None,
+        waited: Duration::ZERO,
+    }
+}
+
 /// A service without servers or check.
 pub(crate) fn service(name: &str, vip: &str, ports: PortSpec, mode: Mode) -> Service {
     Service {
@@ -106,6 +140,11 @@ pub(crate) fn service(name: &str, vip: &str, ports: PortSpec, mode: Mode) -> Ser
         sloppy: false,
         on_server_gone: OnServerGone::Drop,
         servers: Vec::new(),
+        quorum: 1,
+        hysteresis: 0,
+        sorry_server: None,
+        inhibit_on_failure: false,
+        slow_start: Duration::ZERO,
     }
 }
 

@@ -1,9 +1,13 @@
 //! Views as text: what `weir show`, `weir status` and `weir explain` print.
 
+mod health;
+
+pub(crate) use health::{list as health, one as one_health};
+
 use crate::table::{Align, Table};
 use crate::views::{
-    ArpList, Drops, Explanation, Flows, HealthList, InOut, Neighbours, Ports, Routes, Server,
-    Servers, Service, Services, Status, VrrpInstance, VrrpList, Workers,
+    ArpList, Drops, Explanation, Flows, InOut, Neighbours, Ports, Routes, Server, Servers, Service,
+    Services, Status, VrrpInstance, VrrpList, Workers,
 };
 
 use Align::{Left, Right};
@@ -91,6 +95,11 @@ pub(crate) fn services(view: &Services) -> String {
 
 fn service_row(service: &Service) -> [String; 11] {
     let all = service.servers.as_slice();
+    let state = if service.quorum_met {
+        ""
+    } else {
+        ", NO QUORUM"
+    };
     let usable = all.iter().filter(|server| server.usable).count();
     let address = endpoint(&service.address, &service.port);
     [
@@ -98,7 +107,7 @@ fn service_row(service: &Service) -> [String; 11] {
         format!("{address} {}", service.protocol),
         service.mode.clone(),
         service.scheduler.clone(),
-        format!("{usable}/{} usable", all.len()),
+        format!("{usable}/{} usable{state}", all.len()),
         String::new(),
         short(all.iter().map(|server| server.active_connections).sum()),
         short(all.iter().map(|server| server.inactive_connections).sum()),
@@ -414,59 +423,6 @@ pub(crate) fn drops(view: &Drops) -> String {
         ]);
     }
     table.to_string()
-}
-
-pub(crate) fn health(view: &HealthList, with_results: bool) -> String {
-    let mut table = Table::new(&[
-        ("SERVICE/SERVER", Left),
-        ("CHECK", Left),
-        ("STATE", Left),
-        ("SINCE", Right),
-        ("PASS", Right),
-        ("FAIL", Right),
-        ("LAST RESULT", Left),
-    ]);
-    for health in &view.health {
-        let last = health.results.first().map_or_else(
-            || "none yet".to_owned(),
-            |result| {
-                format!(
-                    "{} ({:.1} ms)",
-                    result.detail,
-                    result.duration_seconds * 1e3
-                )
-            },
-        );
-        table.row([
-            format!("{}/{}", health.service, health.server),
-            health.check.clone(),
-            if health.up {
-                "up".into()
-            } else {
-                "DOWN".into()
-            },
-            span(health.since_seconds),
-            health.pass.to_string(),
-            health.fail.to_string(),
-            last,
-        ]);
-    }
-    let mut text = table.to_string();
-    for result in view
-        .health
-        .iter()
-        .filter(|_| with_results)
-        .flat_map(|health| &health.results)
-    {
-        text.push_str(&format!(
-            "{:>8} ago  {}  {:>8.1} ms  {}\n",
-            span(result.ago_seconds),
-            if result.passed { "pass" } else { "FAIL" },
-            result.duration_seconds * 1e3,
-            result.detail,
-        ));
-    }
-    text
 }
 
 pub(crate) fn status(view: &Status) -> String {

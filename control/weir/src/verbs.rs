@@ -149,11 +149,7 @@ fn show_noun(socket: &Path, arguments: &Show) -> Result<(), ClientError> {
         Noun::Vrrp => view(socket, "/v1/vrrp", json, show::vrrp),
         Noun::Arp => view(socket, "/v1/arp", json, show::arp),
         Noun::Drops => view(socket, "/v1/drops", json, show::drops),
-        Noun::Health { server: None } => {
-            view(socket, "/v1/health", json, |v: &views::HealthList| {
-                show::health(v, false)
-            })
-        }
+        Noun::Health { server: None } => view(socket, "/v1/health", json, show::health),
         Noun::Health {
             server: Some(server),
         } => {
@@ -163,7 +159,7 @@ fn show_noun(socket: &Path, arguments: &Show) -> Result<(), ClientError> {
                 escape(&server.server)
             );
             view(socket, &path, json, |v: &views::HealthList| {
-                show::health(v, true)
+                v.health.iter().map(show::one_health).collect()
             })
         }
     }

@@ -42,6 +42,11 @@ pub(crate) struct Service {
     pub(crate) packets: InOut,
     pub(crate) bytes: InOut,
     pub(crate) connections: u64,
+    /// Sum of the weights of usable servers, the sorry server left out.
+    pub(crate) quorum_weight: u32,
+    pub(crate) quorum: u32,
+    pub(crate) quorum_met: bool,
+    /// The sorry server, if there is one, is the last.
     pub(crate) servers: Vec<Server>,
 }
 
@@ -203,8 +208,20 @@ pub(crate) struct Health {
     pub(crate) service: String,
     pub(crate) server: String,
     pub(crate) check: String,
+    /// Who is asked.
+    pub(crate) target: String,
+    /// By way of which VIP, if the probe goes the clients' way.
+    pub(crate) path: Option<String>,
     pub(crate) up: bool,
     pub(crate) since_seconds: f64,
+    /// Why `up` is not simply what the results say: `dampened`, `braked`, `slow-start`.
+    pub(crate) standing: Option<String>,
+    /// Until when at most, from now.
+    pub(crate) standing_seconds: Option<f64>,
+    /// Percent of its weight that it has.
+    pub(crate) share: u8,
+    /// When its certificate expires (RFC 3339).
+    pub(crate) certificate_expiry: Option<String>,
     pub(crate) pass: u64,
     pub(crate) fail: u64,
     /// The newest first; at most 20.
@@ -216,7 +233,17 @@ pub(crate) struct HealthResult {
     pub(crate) ago_seconds: f64,
     pub(crate) passed: bool,
     pub(crate) duration_seconds: f64,
+    pub(crate) phases: HealthPhases,
     pub(crate) detail: String,
+}
+
+/// How long the parts of a probe took, as far as it got.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HealthPhases {
+    pub(crate) connect_seconds: Option<f64>,
+    pub(crate) tls_seconds: Option<f64>,
+    pub(crate) send_seconds: Option<f64>,
+    pub(crate) first_byte_seconds: Option<f64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

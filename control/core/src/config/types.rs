@@ -12,7 +12,9 @@ use std::time::Duration;
 
 pub use weir_wire::addr::{L4Port, MacAddr};
 
+mod health;
 mod vrrp;
+pub use health::*;
 pub use vrrp::*;
 
 /// One accepted configuration file.
@@ -254,41 +256,6 @@ pub enum Idle {
     Adaptive,
 }
 
-/// A named health check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Unique name.
-    pub name: String,
-    /// How a server is asked.
-    pub probe: Probe,
-    /// From one probe's start to the next; a probe that takes longer delays the next.
-    pub interval: Duration,
-    /// A probe without its answer by then has failed.
-    pub timeout: Duration,
-    /// Passes in a row that bring a server up.
-    pub rise: u16,
-    /// Failures in a row that take a server down.
-    pub fall: u16,
-    /// Port to ask instead of the server's own.
-    pub port: Option<L4Port>,
-}
-
-/// How a server is asked whether it is well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// A TCP handshake.
-    Tcp,
-    /// An HTTP/1.1 GET.
-    Http {
-        /// Request target, starting with `/`.
-        url: String,
-        /// `Host` header; `None` is the server's address.
-        host: Option<String>,
-        /// Inclusive ranges of status codes that pass; never empty.
-        status: Vec<(u16, u16)>,
-    },
-}
-
 /// A service: a VIP with L4 ports and a protocol, and the servers behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -319,9 +286,24 @@ pub struct Service {
     pub on_server_gone: OnServerGone,
     /// Servers in listed order; addresses with ports are unique, and so are names.
     pub servers: Vec<Server>,
+    /// Sum of the weights of usable servers below which the service has lost its quorum.
+    pub quorum: u32,
+    /// How far the sum must pass the quorum, either way, for it to be lost or found again.
+    pub hysteresis: u32,
+    /// Takes the new flows while the quorum is missed; never checked.
+    pub sorry_server: Option<Server>,
+    /// Whether a server that failed its checks shows weight 0.
+    pub inhibit_on_failure: bool,
+    /// How long the weight of a recovered server takes to grow to its full size.
+    pub slow_start: Duration,
 }
 
 impl Service {
+    /// All servers, the sorry server last.
+    pub fn all_servers(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().chain(&self.sorry_server)
+    }
+
     /// The port that a health check of `server` asks; `None` if a service for all ports has a
     /// check without `port`, which validation refuses.
     pub fn probe_port(&self, server: &Server) -> Option<L4Port> {
@@ -453,6 +435,9 @@ pub enum OnServerGone {
     /// They start anew with another server.
     Reschedule,
 }
+
+/// The name of every service's sorry server.
+pub const SORRY_SERVER_NAME: &str = "sorry_server";
 
 /// A server of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -334,6 +334,44 @@ pub(super) fn host(text: &str) -> Result<(), Remedy> {
     }
 }
 
+/// 64 hexadecimal digits.
+pub(super) fn sha256(text: &str) -> Result<[u8; 32], Remedy> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(Remedy::new());
+    }
+    let mut octets = [0; 32];
+    for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| Remedy::new())?;
+        *octet = u8::from_str_radix(pair, 16).map_err(|_| Remedy::new())?;
+    }
+    Ok(octets)
+}
+
+/// A domain name, with or without the final dot (RFC 1035 §2.3.4).
+pub(super) fn domain(text: &str) -> Result<(), Remedy> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
+    if name.len() <= 253 && name.split('.').all(label) {
+        Ok(())
+    } else {
+        Err(Remedy::new())
+    }
+}
+
+/// A header field's name (a token of RFC 9110 §5.6.2), and after a colon a part of its value.
+pub(super) fn header(text: &str) -> Result<(), Remedy> {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let name = name.trim_end();
+    if name.is_empty() || !name.bytes().all(token) || value.chars().any(char::is_control) {
+        Err(Remedy::new())
+    } else {
+        Ok(())
+    }
+}
+
 /// An absolute path without `..`.
 pub(super) fn path(text: &str) -> Result<(), Remedy> {
     if !text.starts_with('/') {

@@ -20,7 +20,7 @@ impl<D: Dataplane> Control<D> {
                 server,
                 reply,
             } => {
-                let _ = reply.send(self.health.board().report_one(&service, &server));
+                let _ = reply.send(self.health.board().report_one(now, &service, &server));
             }
             Command::Stop => {}
             Command::Resign { instance, reply } => {
@@ -156,6 +156,7 @@ impl<D: Dataplane> Control<D> {
     /// Runs by what a job came to.
     pub(super) fn take_over(&mut self, now: Time, what: What, world: World) {
         self.world.snapshot = world.snapshot;
+        self.quorums_changed(now);
         if what == What::Reload {
             self.world.config = world.config;
             self.world.overlay = world.overlay;
@@ -199,7 +200,7 @@ impl<D: Dataplane> Control<D> {
         let due = now.since(self.health_at) >= HEALTH_INTERVAL;
         if due || std::mem::take(&mut self.stale) || self.status.health.is_empty() {
             self.health_at = now;
-            self.status.health = Arc::new(self.health.board().report());
+            self.status.health = Arc::new(self.health.board().report(now));
         }
         let vip = |(vip, role, ports, conflicts): (_, _, &[PortId], _)| VipStatus {
             vip,
@@ -212,6 +213,9 @@ impl<D: Dataplane> Control<D> {
             config_file: self.path.display().to_string(),
             overlay: self.world.overlay.clone(),
             verdicts: self.health.board().verdicts().clone(),
+            quorums: self.world.snapshot.quorums.clone(),
+            brakes: self.health.board().brakes(),
+            lateness: self.health.board().lateness().clone(),
             tables: self.world.snapshot.tables.clone(),
             mirror: self.world.mirror.clone(),
             links: self.links.clone(),

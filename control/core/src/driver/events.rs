@@ -55,6 +55,15 @@ pub enum Happening {
         /// The result that decided.
         reason: String,
     },
+    /// A service lost its quorum, or found it again.
+    Quorum {
+        /// Its name.
+        service: String,
+        /// Whether it has it now.
+        met: bool,
+        /// Sum of the weights of its usable servers.
+        weight: u32,
+    },
     /// A port's link went up or down.
     Link {
         /// Its name.
@@ -140,6 +149,7 @@ impl Happening {
         match self {
             Self::Vrrp { .. } => "vrrp",
             Self::Server { .. } => "server",
+            Self::Quorum { .. } => "quorum",
             Self::Link { .. } => "link",
             Self::Leak { .. } => "leak",
             Self::Applied { .. } | Self::Refused { .. } => "config",

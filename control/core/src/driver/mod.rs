@@ -9,6 +9,7 @@ mod change;
 mod command;
 mod events;
 mod frames;
+mod health;
 mod job;
 mod kernel;
 mod status;
@@ -39,7 +40,6 @@ pub use weir_engine::counters::Outcomes;
 
 use crate::config::Config;
 use crate::guard::GuardError;
-use crate::health::board;
 use crate::health::runner::Runner;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
@@ -335,7 +335,7 @@ impl<D: Dataplane> Control<D> {
     /// came, but no sooner than a [`TICK`] later.
     ///
     /// # Panics
-    /// Outside a tokio runtime, if the configuration has health checks or scripts.
+    /// Outside a tokio runtime, if the configuration has scripts.
     pub fn turn(&mut self, now: Time) -> bool {
         self.vrrp_advertise(now);
         let punted = self.punts(now);
@@ -349,9 +349,7 @@ impl<D: Dataplane> Control<D> {
         self.resolve(now);
         self.follow_kernel(now);
         self.scripts.turn(now);
-        let mut changes = Vec::new();
-        self.health.turn(now, &mut changes);
-        self.health_changed(now, &changes);
+        self.probe(now);
         if self.dirty && self.job.is_none() && now.since(self.published_at) >= REFRESH_INTERVAL {
             self.dirty = false;
             self.world.verdicts = self.health.board().verdicts().clone();
@@ -363,28 +361,6 @@ impl<D: Dataplane> Control<D> {
         }
         self.turned_at = now;
         punted + sent > 0
-    }
-
-    fn health_changed(&mut self, now: Time, changes: &[board::Change]) {
-        for change in changes {
-            let board::Change {
-                service,
-                server,
-                up,
-                reason,
-            } = change;
-            let word = if *up { "up" } else { "down" };
-            tracing::info!(%service, %server, reason, "server {word}");
-            self.status.last_change = (now, format!("{service}/{server} {word}: {reason}"));
-            self.commands.events.tell(Happening::Server {
-                service: service.to_string(),
-                server: server.to_string(),
-                up: *up,
-                reason: reason.clone(),
-            });
-            self.dirty = true;
-            self.stale = true;
-        }
     }
 
     fn port_name(&self, port: PortId) -> &str {

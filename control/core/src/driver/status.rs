@@ -10,8 +10,10 @@ use weir_engine::time::Time;
 use crate::config::Config;
 use crate::health::Verdicts;
 use crate::health::board::ServerHealth;
+use crate::health::histogram::Histogram;
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
+use crate::reconcile::Quorums;
 use crate::suppression::Leak;
 use crate::uplink::UplinkCounters;
 use crate::vrrp::InstanceStatus;
@@ -28,6 +30,12 @@ pub struct Status {
     pub overlay: Overlay,
     /// Which checked servers are up.
     pub verdicts: Verdicts,
+    /// Which services have their quorum.
+    pub quorums: Arc<Quorums>,
+    /// Checks whose brake is on: name, servers that are kept up, since when, until when at most.
+    pub brakes: Vec<(String, usize, Time, Time)>,
+    /// How long after they were due probes started.
+    pub lateness: Histogram,
     /// All checked servers, with their last result only; at most a second old.
     pub health: Arc<Vec<ServerHealth>>,
     /// The tables that were published last.

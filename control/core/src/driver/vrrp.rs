@@ -3,19 +3,20 @@
 use std::net::IpAddr;
 
 use weir_engine::id::PortId;
-use weir_engine::tables::{Map, Role, Tables};
+use weir_engine::tables::{Map, Role};
 use weir_engine::time::Time;
 
 use super::{Control, Dataplane, Happening};
 use crate::config::Tracked;
 use crate::mirror::Mirror;
+use crate::reconcile::Quorums;
 use crate::vrrp::{self, Action, Conditions};
 
 /// How things are, for [`vrrp::Routers::weigh`].
 struct Now<'a> {
     links: &'a Map<PortId, bool>,
     ports: &'a [crate::config::Port],
-    tables: &'a Tables,
+    quorums: &'a Quorums,
     mirror: &'a Mirror,
     scripts: &'a crate::script::Tracker,
     is_stalled: bool,
@@ -36,9 +37,8 @@ impl Conditions for Now<'_> {
                 id.is_some_and(|id| self.link_is_up(id))
             }
             Tracked::Service(name) => {
-                let mut all = self.tables.services.iter().flatten();
-                let service = all.find(|service| *service.name == **name);
-                service.is_some_and(|s| s.walk.iter().any(|candidate| candidate.usable))
+                let quorum = self.quorums.get(name.as_str());
+                quorum.is_some_and(|quorum| quorum.met)
             }
             Tracked::Route(prefix) => self.mirror.routes.iter().any(|route| {
                 let known = &route.destination;
@@ -78,7 +78,7 @@ impl<D: Dataplane> Control<D> {
         let conditions = Now {
             links: &self.links,
             ports: &self.world.config.ports,
-            tables: &self.world.snapshot.tables,
+            quorums: &self.world.snapshot.quorums,
             mirror: &self.world.mirror,
             scripts: &self.scripts,
             is_stalled,

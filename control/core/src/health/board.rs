@@ -3,6 +3,9 @@
 //! Sans-I/O: call [`Board::expire`] at [`Board::deadline`], run the [`Job`]s it gives, and hand
 //! each result to [`Board::finish`].
 
+mod report;
+mod schedule;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,34 +14,46 @@ use std::time::Duration;
 use weir_engine::tables::Map;
 use weir_engine::time::Time;
 
-use super::Verdicts;
-use super::machine::{Entry, HISTORY_COUNT_MAX, Machine, Outcome, State, Tally};
-use crate::config::{Config, HealthCheck, ServerState};
+use super::brake::Group;
+use super::machine::{Finding, Machine, Outcome, State, Turn};
+use super::{Verdict, Verdicts};
+use crate::config::{Config, HealthCheck, Mode, Server, ServerState, Service};
 use crate::overlay::Overlay;
+pub use report::{ServerHealth, Standing};
+use schedule::Schedule;
 
 /// Probes in flight at once: each has one descriptor and one deadline. Others wait their turn.
-pub const PROBES_MAX: usize = 1024;
-/// First probes of new servers are spread over so long, or one interval if that is shorter (F22).
-const FIRST_SPREAD: Duration = Duration::from_millis(300);
-/// Every interval is varied by up to one part in this, either way.
-const JITTER_PARTS: u32 = 10;
+pub const PROBES_MAX: usize = 8192;
+/// Steps in which the weight of a recovered server grows.
+const SLOW_START_STEPS: u8 = 10;
 
 /// Names one checked server for as long as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(u64);
+
+impl CheckId {
+    #[cfg(test)]
+    pub(super) const fn new(id: u64) -> Self {
+        Self(id)
+    }
+}
 
 /// A probe to run now.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// For [`Board::finish`].
     pub id: CheckId,
-    /// Whom to ask.
+    /// Its service and name.
+    pub name: (Arc<str>, Arc<str>),
+    /// The server's own address and port; port 0 where the check asks none.
     pub target: SocketAddr,
+    /// The VIP and the same port, if the probe is to go the clients' way.
+    pub vip: Option<SocketAddr>,
     /// What to ask, and for how long.
     pub check: Arc<HealthCheck>,
 }
 
-/// A server went up or down.
+/// A server's verdict changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Its service.
@@ -51,56 +66,20 @@ pub struct Change {
     pub reason: String,
 }
 
-/// What is known of one checked server, for people and metrics.
-#[derive(Clone, Debug)]
-pub struct ServerHealth {
-    /// Its service.
-    pub service: Arc<str>,
-    /// Its name.
-    pub server: Arc<str>,
-    /// Name of the check.
-    pub check: String,
-    /// Who is asked.
-    pub target: SocketAddr,
-    /// The verdict.
-    pub state: State,
-    /// Since when.
-    pub since: Time,
-    /// The last results, oldest first.
-    pub history: Vec<Entry>,
-    /// All results together.
-    pub tally: Tally,
-}
-
 /// One checked server.
 #[derive(Debug)]
 struct Checked {
-    service: Arc<str>,
-    server: Arc<str>,
+    name: (Arc<str>, Arc<str>),
     target: SocketAddr,
+    vip: Option<SocketAddr>,
     check: Arc<HealthCheck>,
+    slow_start: Duration,
     machine: Machine,
-    /// When the next probe starts; `None` while one is in flight.
-    due: Option<Time>,
-    /// When the last probe started.
-    started: Time,
-}
-
-impl Checked {
-    fn report(&self, history_count: usize) -> ServerHealth {
-        let history = self.machine.history();
-        let skip = self.machine.history().count().saturating_sub(history_count);
-        ServerHealth {
-            service: self.service.clone(),
-            server: self.server.clone(),
-            check: self.check.name.clone(),
-            target: self.target,
-            state: self.machine.state(),
-            since: self.machine.since(),
-            history: history.skip(skip).cloned().collect(),
-            tally: self.machine.tally().clone(),
-        }
-    }
+    /// While its weight grows: since when.
+    ramp: Option<Time>,
+    verdict: Verdict,
+    /// When the last probe was due and how long after that it was handed out.
+    started: (Time, Duration),
 }
 
 /// All checked servers.
@@ -108,11 +87,15 @@ impl Checked {
 pub struct Board {
     checks: Map<CheckId, Checked>,
     by_name: Map<(Arc<str>, Arc<str>), CheckId>,
-    due: BTreeSet<(Time, CheckId)>,
-    in_flight: usize,
+    /// By name of the check.
+    groups: Map<String, Group>,
+    schedule: Schedule,
+    /// Steps of slow starts that are due.
+    ramps: BTreeSet<(Time, CheckId)>,
     verdicts: Verdicts,
+    /// Counts changes of `verdicts`.
+    revision: u64,
     id_next: u64,
-    random: u64,
 }
 
 impl Board {
@@ -121,158 +104,258 @@ impl Board {
         Self {
             checks: Map::default(),
             by_name: Map::default(),
-            due: BTreeSet::new(),
-            in_flight: 0,
+            groups: Map::default(),
+            schedule: Schedule::new(seed),
+            ramps: BTreeSet::new(),
             verdicts: Verdicts::default(),
+            revision: 0,
             id_next: 0,
-            random: seed | 1, // xorshift has a fixed point at 0
         }
     }
 
     /// Takes over a configuration. Servers whose target did not change keep state and history.
     pub fn configure(&mut self, now: Time, config: &Config, overlay: &Overlay) {
         let mut old = std::mem::take(&mut self.by_name);
-        for service in &config.services {
-            let Some(check) = &service.health else {
-                continue;
-            };
-            let name: Arc<str> = service.name.as_str().into();
-            for server in &service.servers {
-                let in_use = overlay.effective(service, server).0 != ServerState::Maintenance;
-                let Some(port) = service.probe_port(server).filter(|_| in_use) else {
-                    continue;
+        let mut fresh = Vec::new();
+        for (service, server, check) in checked(config, overlay) {
+            let port = service.probe_port(server).map_or(0, |port| port.0);
+            let target = SocketAddr::new(server.address, port);
+            let vip = is_path(check, server).then(|| SocketAddr::new(service.address, port));
+            let key = (Arc::from(&*service.name), Arc::from(&*server.name));
+            let known = old.get(&key).copied();
+            let kept = known.filter(|id| self.checks.get(id).is_some_and(|c| c.target == target));
+            if let Some(id) = kept {
+                old.remove(&key);
+                self.keep(now, id, vip, check, service.slow_start);
+                self.by_name.insert(key, id);
+            } else {
+                let id = CheckId(self.id_next);
+                self.id_next += 1;
+                self.by_name.insert(key.clone(), id);
+                let checked = Checked {
+                    name: key,
+                    target,
+                    vip,
+                    check: check.clone(),
+                    slow_start: service.slow_start,
+                    machine: Machine::new(now, check),
+                    ramp: None,
+                    verdict: Verdict::DOWN,
+                    started: (now, Duration::ZERO),
                 };
-                let target = SocketAddr::new(server.address, port.0);
-                let key = (name.clone(), Arc::from(server.name.as_str()));
-                let known = old.get(&key).copied();
-                let kept = known.and_then(|id| self.checks.get_mut(&id).map(|c| (id, c)));
-                match kept.filter(|(_, checked)| checked.target == target) {
-                    Some((id, checked)) => {
-                        checked.check = check.clone();
-                        old.remove(&key);
-                        self.by_name.insert(key, id);
-                        self.bring_forward(now, id);
-                    }
-                    None => self.add(now, key, target, check),
-                }
+                fresh.push((id, check.interval));
+                self.checks.insert(id, checked);
             }
         }
         for id in old.into_values() {
             self.remove(id);
         }
+        self.schedule.begin(now, &fresh);
+        for (id, _) in fresh {
+            self.join(id);
+            self.judge(id);
+        }
+        let groups = &mut self.groups;
+        groups.retain(|name, _| config.health_checks.iter().any(|check| check.name == *name));
     }
 
-    fn add(
+    /// Takes over what may change about a server that stays.
+    fn keep(
         &mut self,
         now: Time,
-        key: (Arc<str>, Arc<str>),
-        target: SocketAddr,
+        id: CheckId,
+        vip: Option<SocketAddr>,
         check: &Arc<HealthCheck>,
+        slow_start: Duration,
     ) {
-        let id = CheckId(self.id_next);
-        self.id_next += 1;
-        let spread = FIRST_SPREAD.min(check.interval);
-        let due = now + self.fraction(spread);
-        let (service, server) = key.clone();
-        self.verdicts.set(&service, &server, false);
-        let check = check.clone();
-        let machine = Machine::default();
-        let checked = Checked {
-            service,
-            server,
-            target,
-            check,
-            machine,
-            due: Some(due),
-            started: now,
+        let Some(checked) = self.checks.get_mut(&id) else {
+            return;
         };
-        self.checks.insert(id, checked);
-        self.due.insert((due, id));
-        self.by_name.insert(key, id);
+        let moved = checked.check.name != check.name;
+        if moved {
+            let was_up = checked.machine.is_up();
+            if let Some(group) = self.groups.get_mut(&checked.check.name) {
+                group.forget(id, was_up);
+            }
+        }
+        (checked.vip, checked.slow_start) = (vip, slow_start);
+        checked.check = check.clone();
+        let latest = now + interval(checked);
+        self.schedule.bring_forward(id, latest);
+        if moved {
+            self.join(id);
+            self.judge(id);
+        }
+    }
+
+    /// Counts a server in the group of its check.
+    fn join(&mut self, id: CheckId) {
+        let Some(checked) = self.checks.get(&id) else {
+            return;
+        };
+        let group = self.groups.entry(checked.check.name.clone()).or_default();
+        if checked.machine.is_up() {
+            let released = group.rose(id);
+            for id in released.into_iter().flatten() {
+                self.judge(id);
+            }
+        }
     }
 
     fn remove(&mut self, id: CheckId) {
         let Some(checked) = self.checks.remove(&id) else {
             return;
         };
-        if let Some(due) = checked.due {
-            self.due.remove(&(due, id));
+        self.schedule.forget(id);
+        if let Some(group) = self.groups.get_mut(&checked.check.name) {
+            group.forget(id, checked.machine.is_up());
         }
-        let (service, server) = (&checked.service, &checked.server);
         // The name may be in use again, with another target.
-        if !self
-            .by_name
-            .contains_key(&(service.clone(), server.clone()))
-        {
-            self.verdicts.remove(service, server);
+        if !self.by_name.contains_key(&checked.name) {
+            self.verdicts.remove(&checked.name.0, &checked.name.1);
+            self.revision += 1;
         }
     }
 
-    /// A shorter interval takes effect at once.
-    fn bring_forward(&mut self, now: Time, id: CheckId) {
-        let Some(checked) = self.checks.get_mut(&id) else {
-            return;
-        };
-        let latest = now + checked.check.interval;
-        if let Some(due) = checked.due.filter(|due| *due > latest) {
-            self.due.remove(&(due, id));
-            self.due.insert((latest, id));
-            checked.due = Some(latest);
+    /// The probes to start at `now`, as many as may be in flight; and what else is due.
+    pub fn expire(&mut self, now: Time, out: &mut Vec<Job>, changes: &mut Vec<Change>) {
+        while let Some(&(_, id)) = self.ramps.first().filter(|(due, _)| *due <= now) {
+            self.ramps.pop_first();
+            self.grow(now, id);
         }
-    }
-
-    /// The probes to start at `now`, as many as may be in flight.
-    pub fn expire(&mut self, now: Time, out: &mut Vec<Job>) {
-        while self.in_flight < PROBES_MAX {
-            let Some((_, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) else {
-                return;
-            };
-            self.due.pop_first();
+        let released: Vec<CheckId> = self
+            .groups
+            .values_mut()
+            .filter_map(|group| group.expire(now))
+            .flatten()
+            .collect();
+        let reason = "the brake's time is over and it still does not answer";
+        changes.extend(released.into_iter().filter_map(|id| self.told(id, reason)));
+        while let Some((due, id)) = self.schedule.next(now) {
             let Some(checked) = self.checks.get_mut(&id) else {
+                self.schedule.end(None);
                 continue;
             };
-            checked.due = None;
-            checked.started = now;
-            self.in_flight += 1;
+            checked.started = (now, now.since(due));
             out.push(Job {
                 id,
+                name: checked.name.clone(),
                 target: checked.target,
+                vip: checked.vip,
                 check: checked.check.clone(),
             });
         }
     }
 
-    /// When [`Self::expire`] has something to do; `None` while too many probes are in flight.
+    /// When [`Self::expire`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        let next = self.due.first().map(|(due, _)| *due);
-        next.filter(|_| self.in_flight < PROBES_MAX)
+        let ramp = self.ramps.first().map(|(due, _)| *due);
+        let brakes = self.groups.values().filter_map(Group::holding);
+        let brake = brakes.map(|(_, _, until)| until).min();
+        [self.schedule.deadline(), ramp, brake]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes in what a job came to. Every job must end here, once.
-    pub fn finish(&mut self, now: Time, id: CheckId, outcome: Outcome) -> Option<Change> {
-        self.in_flight -= 1;
-        let spread = self.fraction(Duration::from_secs(1)).as_millis();
-        let checked = self.checks.get_mut(&id)?; // Removed in the meantime.
-        let interval = checked.check.interval;
-        let early = interval / JITTER_PARTS;
-        let vary = early * 2 * u32::try_from(spread).unwrap_or(0) / 1000;
-        let due = (checked.started + (interval - early) + vary).max(now);
-        checked.due = Some(due);
-        self.due.insert((due, id));
-        let reason = outcome.reason.clone();
-        let (rise, fall) = (checked.check.rise, checked.check.fall);
-        if !checked.machine.step(now, outcome, rise, fall) {
-            return None;
+    pub fn finish(&mut self, now: Time, id: CheckId, outcome: Outcome, out: &mut Vec<Change>) {
+        let Some(checked) = self.checks.get_mut(&id) else {
+            self.schedule.end(None); // Removed in the meantime.
+            return;
+        };
+        let (started, late) = checked.started;
+        self.schedule.lateness.add(late + outcome.waited);
+        let (finding, reason) = (outcome.finding, outcome.reason.clone());
+        let was_down = checked.machine.state() == State::Down;
+        let turn = checked.machine.step(now, outcome, &checked.check);
+        let period = interval(checked);
+        let jitter = checked.check.jitter;
+        self.schedule.end(Some((id, now, started, period, jitter)));
+        let group = self.groups.entry(checked.check.name.clone()).or_default();
+        let mut touched: BTreeSet<CheckId> = BTreeSet::from([id]);
+        match turn {
+            Some(Turn::Rose) => {
+                touched.extend(group.rose(id).into_iter().flatten());
+                let slow = was_down && !checked.slow_start.is_zero();
+                checked.ramp = slow.then_some(now);
+            }
+            Some(Turn::Fell { silent }) => {
+                checked.ramp = None;
+                let check = checked.check.clone();
+                touched.extend(group.fell(now, id, silent, &check).into_iter().flatten());
+            }
+            None if finding == Finding::Fail => {
+                group.reached(id);
+            }
+            None => {}
         }
-        let up = checked.machine.is_up();
-        let (service, server) = (checked.service.clone(), checked.server.clone());
-        self.verdicts.set(&service, &server, up);
-        Some(Change {
+        for other in touched {
+            let reason = if other == id {
+                reason.as_str()
+            } else {
+                "others of its check fell silent, or answer again, at once"
+            };
+            out.extend(self.told(other, reason));
+        }
+        if turn == Some(Turn::Rose) {
+            self.grow(now, id);
+        }
+    }
+
+    /// One more step of a slow start, if it has not ended.
+    fn grow(&mut self, now: Time, id: CheckId) {
+        let Some(checked) = self.checks.get_mut(&id) else {
+            return;
+        };
+        let Some(since) = checked.ramp else { return };
+        let step = checked.slow_start / u32::from(SLOW_START_STEPS);
+        let steps = (1..SLOW_START_STEPS).take_while(|n| since + step * u32::from(*n) <= now);
+        let done = u8::try_from(steps.count()).unwrap_or(SLOW_START_STEPS) + 1;
+        if done >= SLOW_START_STEPS {
+            checked.ramp = None;
+        } else {
+            self.ramps.insert((since + step * u32::from(done), id));
+        }
+        self.judge_with(id, done * (100 / SLOW_START_STEPS));
+    }
+
+    /// Judges a server anew, and says so if it went up or down.
+    fn told(&mut self, id: CheckId, reason: &str) -> Option<Change> {
+        let before = self.checks.get(&id)?.verdict.up;
+        let up = self.judge(id)?;
+        let (service, server) = self.checks.get(&id)?.name.clone();
+        (before != up).then(|| Change {
             service,
             server,
             up,
-            reason,
+            reason: reason.to_owned(),
         })
+    }
+
+    /// Makes a server's verdict what its results and the brake say. Returns whether it is up.
+    fn judge(&mut self, id: CheckId) -> Option<bool> {
+        let checked = self.checks.get(&id)?;
+        let share = match checked.ramp {
+            Some(_) => checked.verdict.share,
+            None => 100,
+        };
+        self.judge_with(id, share)
+    }
+
+    fn judge_with(&mut self, id: CheckId, share: u8) -> Option<bool> {
+        let checked = self.checks.get_mut(&id)?;
+        let group = self.groups.get(&checked.check.name);
+        let held = group.is_some_and(|group| group.is_held(id));
+        let up = checked.machine.is_up() || held;
+        let verdict = Verdict { up, share };
+        let (service, server) = &checked.name;
+        checked.verdict = verdict;
+        if self.verdicts.said(service, server) != Some(verdict) {
+            self.verdicts.set(service, server, verdict);
+            self.revision += 1;
+        }
+        Some(up)
     }
 
     /// All verdicts now.
@@ -280,27 +363,43 @@ impl Board {
         &self.verdicts
     }
 
-    /// All checked servers, by service and name, with their last result only.
-    pub fn report(&self) -> Vec<ServerHealth> {
-        let mut all: Vec<ServerHealth> = self.checks.values().map(|c| c.report(1)).collect();
-        all.sort_unstable_by(|a, b| (&a.service, &a.server).cmp(&(&b.service, &b.server)));
-        all
+    /// Counts changes of the verdicts.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
+}
 
-    /// One checked server with its whole history.
-    pub fn report_one(&self, service: &str, server: &str) -> Option<ServerHealth> {
-        let key = (Arc::from(service), Arc::from(server));
-        let checked = self.checks.get(self.by_name.get(&key)?)?;
-        Some(checked.report(HISTORY_COUNT_MAX))
-    }
+/// Whether a probe of `server` goes the clients' way.
+fn is_path(check: &HealthCheck, server: &Server) -> bool {
+    let rewritten = match server.mode {
+        Mode::Dr | Mode::Tunnel(_) => true,
+        Mode::Nat => false, // A client's packet reaches it at its own address too.
+    };
+    rewritten && check.path.unwrap_or(true) && check.probe.has_path()
+}
 
-    /// A random part of `whole`: xorshift64, good enough to spread probes.
-    fn fraction(&mut self, whole: Duration) -> Duration {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let part = u32::try_from(self.random >> 44).unwrap_or(0); // 20 bits
-        whole * (part >> 10) / 1024
+/// Every server that has a check and is not in maintenance.
+fn checked<'a>(
+    config: &'a Config,
+    overlay: &'a Overlay,
+) -> impl Iterator<Item = (&'a Service, &'a Server, &'a Arc<HealthCheck>)> {
+    let services = config.services.iter();
+    services
+        .filter_map(|service| Some((service, service.health.as_ref()?)))
+        .flat_map(move |(service, check)| {
+            let in_use = move |server: &&Server| {
+                overlay.effective(service, server).0 != ServerState::Maintenance
+            };
+            let servers = service.servers.iter().filter(in_use);
+            servers.map(move |server| (service, server, check))
+        })
+}
+
+/// How long until a server's next probe.
+fn interval(checked: &Checked) -> Duration {
+    match checked.machine.state() {
+        State::Down => checked.check.interval_down,
+        State::Up | State::Unknown => checked.check.interval,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Health of servers: is each one fit for new flows?
 //!
-//! [`machine`] decides about one server, [`board`] keeps all of them and says which probe is due;
-//! neither knows a socket or a clock. [`probe`] asks one server, [`runner`] drives it all on
-//! tokio.
+//! [`machine`] decides about one server, [`brake`] about many that fall at once, [`board`] keeps
+//! all of them and says which probe is due; none of them knows a socket or a clock. [`probe`] asks
+//! one server, [`runner`] has that done on a thread of its own.
 
 pub mod board;
+pub mod brake;
+pub mod histogram;
 pub mod machine;
 pub mod probe;
 pub mod runner;
@@ -13,39 +15,67 @@ use std::sync::Arc;
 
 use weir_engine::tables::Map;
 
-/// Which checked servers are up, by service and server name. A checked server that is not here is
-/// down; servers of services without a check do not appear.
+/// What health says of one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it is fit for new flows.
+    pub up: bool,
+    /// Percent of its weight that it has: 100 but during a slow start.
+    pub share: u8,
+}
+
+impl Verdict {
+    /// Not fit; also what is said of a checked server that nothing is known of.
+    pub const DOWN: Self = Self {
+        up: false,
+        share: 100,
+    };
+    /// Fit, with its whole weight.
+    pub const UP: Self = Self {
+        up: true,
+        share: 100,
+    };
+}
+
+/// What health says of every checked server, by service and server name; servers of services
+/// without a check do not appear.
 ///
 /// Cheap to clone: services share their entries until one changes.
 #[derive(Clone, Debug, Default)]
 pub struct Verdicts {
-    up: Map<Arc<str>, Arc<Map<Arc<str>, bool>>>,
+    services: Map<Arc<str>, Arc<Map<Arc<str>, Verdict>>>,
 }
 
 impl Verdicts {
-    /// Whether the server passed its checks.
+    /// What is said of a checked server, if anything.
+    pub fn said(&self, service: &str, server: &str) -> Option<Verdict> {
+        self.services.get(service)?.get(server).copied()
+    }
+
+    /// What is said of a checked server; down if nothing is.
+    pub fn of(&self, service: &str, server: &str) -> Verdict {
+        self.said(service, server).unwrap_or(Verdict::DOWN)
+    }
+
+    /// Whether a checked server is up.
     pub fn is_up(&self, service: &str, server: &str) -> bool {
-        self.up
-            .get(service)
-            .and_then(|servers| servers.get(server))
-            .copied()
-            .unwrap_or(false)
+        self.of(service, server).up
     }
 
     /// Sets one server's verdict.
-    pub fn set(&mut self, service: &Arc<str>, server: &Arc<str>, up: bool) {
-        let servers = self.up.entry(service.clone()).or_default();
-        Arc::make_mut(servers).insert(server.clone(), up);
+    pub fn set(&mut self, service: &Arc<str>, server: &Arc<str>, verdict: Verdict) {
+        let servers = self.services.entry(service.clone()).or_default();
+        Arc::make_mut(servers).insert(server.clone(), verdict);
     }
 
     /// Forgets one server.
     pub fn remove(&mut self, service: &str, server: &str) {
-        let Some(servers) = self.up.get_mut(service) else {
+        let Some(servers) = self.services.get_mut(service) else {
             return;
         };
         Arc::make_mut(servers).remove(server);
         if servers.is_empty() {
-            self.up.remove(service);
+            self.services.remove(service);
         }
     }
 }

@@ -1,34 +1,75 @@
-//! Runs the board: tokio tasks for probes, one channel for their results.
+//! Runs the board's probes on a thread of their own: a TLS handshake or a regular expression never
+//! takes from the control thread's turns. Jobs go there and results come back over channels.
 
+use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use weir_engine::time::Time;
 
-use super::board::{Board, Change, CheckId, Job, PROBES_MAX};
+use super::board::{Board, Change, Job};
 use super::machine::Outcome;
-use super::probe;
+use super::probe::{self, Way};
 use crate::config::Config;
 use crate::overlay::Overlay;
+
+/// Whoever knows how probes get to their servers.
+pub trait Ways {
+    /// The way of a probe that is about to start.
+    fn open(&mut self, now: Time, job: &Job) -> Way;
+    /// The probe has ended: its way is not used any more. What is known of the way may be added
+    /// to the outcome's reason.
+    fn close(&mut self, now: Time, job: &Job, way: &Way, outcome: &mut Outcome);
+}
+
+/// A probe that the thread is to run, and when it was handed over.
+type Order = (Job, Way, Instant);
+/// What it came to.
+type Result = (Job, Way, Outcome);
 
 /// A board with its probes in flight.
 #[derive(Debug)]
 pub struct Runner {
     board: Board,
-    sender: mpsc::Sender<(CheckId, Outcome)>,
-    results: mpsc::Receiver<(CheckId, Outcome)>,
+    /// Started with the first probe.
+    thread: Option<Thread>,
     jobs: Vec<Job>,
+}
+
+/// Both ends of the thread. It ends when this is dropped.
+#[derive(Debug)]
+struct Thread {
+    orders: mpsc::UnboundedSender<Order>,
+    results: mpsc::UnboundedReceiver<Result>,
+}
+
+impl Thread {
+    fn start() -> io::Result<Self> {
+        // Both are bounded by the number of probes in flight.
+        let (orders, incoming) = mpsc::unbounded_channel();
+        let (outgoing, results) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("weir-health".into())
+            .spawn(move || {
+                // It inherits the control thread's; leaving the CPU to turns needs no right.
+                let _ = rustix::process::setpriority_process(None, 0);
+                runtime.block_on(serve(incoming, outgoing));
+            })?;
+        Ok(Self { orders, results })
+    }
 }
 
 impl Runner {
     /// A runner without servers; `seed` varies the probes' timing between directors.
     pub fn new(seed: u64) -> Self {
-        // Room for every probe in flight, so that none ever waits to report.
-        let (sender, results) = mpsc::channel(PROBES_MAX);
         Self {
             board: Board::new(seed),
-            sender,
-            results,
+            thread: None,
             jobs: Vec::new(),
         }
     }
@@ -38,32 +79,59 @@ impl Runner {
         self.board.configure(now, config, overlay);
     }
 
-    /// Takes in results that have arrived and starts what is due; never waits. Changes of
-    /// verdicts are added to `changes`.
-    ///
-    /// Must be called on a tokio runtime.
-    pub fn turn(&mut self, now: Time, changes: &mut Vec<Change>) {
-        while let Ok((id, outcome)) = self.results.try_recv() {
-            changes.extend(self.board.finish(now, id, outcome));
+    /// Takes in results that have arrived and starts what is due; never waits. Servers that went
+    /// up or down are added to `changes`.
+    pub fn turn(&mut self, now: Time, ways: &mut dyn Ways, changes: &mut Vec<Change>) {
+        let results = self.thread.as_mut().map(|thread| &mut thread.results);
+        if let Some(results) = results {
+            while let Ok((job, way, mut outcome)) = results.try_recv() {
+                ways.close(now, &job, &way, &mut outcome);
+                self.board.finish(now, job.id, outcome, changes);
+            }
         }
-        self.board.expire(now, &mut self.jobs);
-        for job in self.jobs.drain(..) {
-            let sender = self.sender.clone();
-            tokio::spawn(async move {
-                let outcome = probe::run(job.target, &Arc::clone(&job.check)).await;
-                // The receiver only goes away with the whole runner.
-                let _ = sender.send((job.id, outcome)).await;
-            });
+        if self.board.deadline().is_none_or(|at| now < at) {
+            return;
+        }
+        self.board.expire(now, &mut self.jobs, changes);
+        for job in std::mem::take(&mut self.jobs) {
+            match self.orders() {
+                Ok(orders) => {
+                    let way = ways.open(now, &job);
+                    // The thread only goes away with this runner.
+                    let _ = orders.send((job, way, Instant::now()));
+                }
+                Err(error) => {
+                    let outcome = Outcome::local(format!("no thread for probes: {error}"));
+                    self.board.finish(now, job.id, outcome, changes);
+                }
+            }
         }
     }
 
-    /// When [`Self::turn`] has a probe to start.
-    pub fn deadline(&self) -> Option<Time> {
-        self.board.deadline()
+    /// The thread's end for orders; started if it does not run.
+    fn orders(&mut self) -> io::Result<&mpsc::UnboundedSender<Order>> {
+        let thread = match self.thread.take() {
+            Some(thread) => thread,
+            None => Thread::start()?,
+        };
+        Ok(&self.thread.insert(thread).orders)
     }
 
     /// The verdicts and reports.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+}
+
+/// The thread: one task for each order.
+async fn serve(mut orders: mpsc::UnboundedReceiver<Order>, results: mpsc::UnboundedSender<Result>) {
+    let results = Arc::new(results);
+    while let Some((job, way, ordered)) = orders.recv().await {
+        let results = results.clone();
+        tokio::spawn(async move {
+            let waited = ordered.elapsed();
+            let outcome = probe::run(&job, &way).await;
+            let _ = results.send((job, way, Outcome { waited, ..outcome }));
+        });
     }
 }

@@ -12,6 +12,7 @@
 mod family;
 mod instances;
 mod names;
+mod quorum;
 mod routing;
 mod service;
 mod slots;
@@ -30,13 +31,14 @@ use weir_engine::tables::{
 };
 use weir_wire::addr::L4Port;
 
-use crate::config::{self, Config, PortSpec, ServerState};
-use crate::health::Verdicts;
+use crate::config::{self, Config, PortSpec, SORRY_SERVER_NAME, ServerState};
+use crate::health::{Verdict, Verdicts};
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::ports::PortFact;
 use family::{NatServer, NatSources};
 pub use names::ServersByName;
+pub use quorum::{Quorum, Quorums};
 use routing::Routing;
 use slots::Slots;
 
@@ -50,7 +52,7 @@ pub struct Inputs<'a> {
     pub config: &'a Config,
     /// Runtime changes on top of it.
     pub overlay: &'a Overlay,
-    /// Which checked servers are up.
+    /// Which checked servers are up, and how much of their weight they have.
     pub health: &'a Verdicts,
     /// The kernel's addresses, routes and neighbours.
     pub mirror: &'a Mirror,
@@ -58,6 +60,17 @@ pub struct Inputs<'a> {
     pub ports: &'a [PortFact],
     /// Which worker owns which client: fixed at start.
     pub steering: &'a Steering,
+}
+
+impl Inputs<'_> {
+    /// What health says of a server; one that is not checked is up.
+    fn verdict(&self, service: &config::Service, server: &config::Server) -> Verdict {
+        let is_checked = service.health.is_some() && server.name != SORRY_SERVER_NAME;
+        match is_checked {
+            true => self.health.of(&service.name, &server.name),
+            false => Verdict::UP,
+        }
+    }
 }
 
 /// Why there are no new tables.
@@ -98,6 +111,10 @@ pub struct Snapshot {
     pub tables: Arc<Tables>,
     /// Which slot a configured server has.
     pub servers_by_name: Arc<ServersByName>,
+    /// Which services have their quorum.
+    pub quorums: Arc<Quorums>,
+    /// Those that lost or found it with these tables.
+    pub quorum_changes: Vec<(Arc<str>, Quorum)>,
     services: Slots<ServiceKey>,
     servers: Slots<ServerKey>,
     /// VRRP instances by name: their slots are those of the leases.
@@ -138,6 +155,8 @@ impl Default for Snapshot {
         Self {
             tables: Arc::default(),
             servers_by_name: Arc::default(),
+            quorums: Arc::default(),
+            quorum_changes: Vec::new(),
             services: Slots::new(SERVICES_MAX),
             servers: Slots::new(SERVERS_MAX),
             instances: Slots::new(LEASES_MAX),
@@ -186,13 +205,15 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
         servers[p.id.index as usize] = Some(server(p, inputs, &next.routing, stateless));
     }
     let mut built: Vec<Option<Arc<Service>>> = vec![None; next.services.len()];
+    (next.quorums, next.quorum_changes) = settle(&placed, &previous.quorums, &mut servers);
     let mut rest = placed.as_slice();
     for &(id, configured) in &services {
-        let (own, others) = rest.split_at(configured.servers.len());
+        let (own, others) = rest.split_at(configured.all_servers().count());
         rest = others;
-        let own: Vec<&Server> = own
+        let share = |p: &Placed<'_>| inputs.verdict(configured, p.server).share;
+        let own: Vec<(&Server, u8)> = own
             .iter()
-            .filter_map(|p| servers[p.id.index as usize].as_ref())
+            .filter_map(|p| Some((servers[p.id.index as usize].as_ref()?, share(p))))
             .collect();
         let old = previous
             .tables
@@ -275,7 +296,7 @@ fn place_servers<'a>(
 ) -> Result<Vec<Placed<'a>>, ReconcileError> {
     let all = || {
         let services = services.iter().copied().zip(&config.services);
-        services.flat_map(|s| s.1.servers.iter().map(move |server| (s, server)))
+        services.flat_map(|s| s.1.all_servers().map(move |server| (s, server)))
     };
     let keys: Vec<ServerKey> = all()
         .map(|(s, server)| ServerKey::of(s.0, server))
@@ -298,6 +319,40 @@ fn place_servers<'a>(
     Ok(ids.zip(all()).map(place).collect())
 }
 
+/// Judges every service's quorum, and what follows for its servers in `all`. Returns the quorums,
+/// which are those `before` if nothing changed (the control thread frees old ones), and those that
+/// were lost or found.
+fn settle(
+    placed: &[Placed<'_>],
+    before: &Arc<Quorums>,
+    all: &mut [Option<Server>],
+) -> (Arc<Quorums>, Vec<(Arc<str>, Quorum)>) {
+    let (mut quorums, mut changes) = (Quorums::default(), Vec::new());
+    for own in placed.chunk_by(|a, b| a.service.0 == b.service.0) {
+        let Some((_, service)) = own.first().map(|first| first.service) else {
+            continue;
+        };
+        let slots = own.iter().map(|p| p.id.index as usize);
+        let mut servers: Vec<Server> = slots.filter_map(|slot| all[slot].take()).collect();
+        let was = before.get(&*service.name).copied();
+        let quorum = quorum::settle(service, &mut servers, was);
+        for server in servers {
+            let slot = server.id.index as usize;
+            all[slot] = Some(server);
+        }
+        let name: Arc<str> = service.name.as_str().into();
+        if was.is_some_and(|was| was.met != quorum.met) {
+            changes.push((name.clone(), quorum));
+        }
+        quorums.insert(name, quorum);
+    }
+    let quorums = match quorums == **before {
+        true => Arc::clone(before),
+        false => Arc::new(quorums),
+    };
+    (quorums, changes)
+}
+
 /// The server as workers see it.
 fn server(placed: &Placed<'_>, inputs: &Inputs<'_>, routing: &Routing, stateless: bool) -> Server {
     let Placed {
@@ -306,7 +361,11 @@ fn server(placed: &Placed<'_>, inputs: &Inputs<'_>, routing: &Routing, stateless
         server,
     } = *placed;
     let (state, weight) = inputs.overlay.effective(service, server);
-    let up = service.health.is_none() || inputs.health.is_up(&service.name, &server.name);
+    let up = inputs.verdict(service, server).up;
+    let weight = match up || !service.inhibit_on_failure {
+        true => weight.0,
+        false => 0,
+    };
     let hop = routing.hop(server.address);
     Server {
         id,
@@ -315,8 +374,8 @@ fn server(placed: &Placed<'_>, inputs: &Inputs<'_>, routing: &Routing, stateless
         address: server.address,
         port: server.port.map(|port| L4Port(port.0)),
         mode: mode(server.mode),
-        usable: state == ServerState::Ready && weight.0 > 0 && up,
-        weight: weight.0,
+        usable: state == ServerState::Ready && weight > 0 && up,
+        weight,
         hop,
         tunnel_source: match server.mode {
             config::Mode::Tunnel(_) => tunnel_source(server.address, hop, inputs),

@@ -12,14 +12,15 @@ use weir_wire::addr::L4Port;
 use super::family::protocol;
 use crate::config::{self, PortSpec, Scheduler};
 
-/// Builds the service in slot `id` with `servers` in configured order.
+/// Builds the service in slot `id` with `servers` in configured order, each with the percentage of
+/// its weight that it has.
 ///
 /// Returns `old` itself if nothing about the service changed, and keeps `old`'s Maglev table if
 /// no usable server came, went or changed its weight.
 pub(super) fn build(
     id: ServiceId,
     config: &config::Service,
-    servers: &[&Server],
+    servers: &[(&Server, u8)],
     old: Option<&Arc<Service>>,
 ) -> Arc<Service> {
     let size = match config.scheduler {
@@ -29,13 +30,19 @@ pub(super) fn build(
             MaglevSize::fallback(config.servers.len())
         }
     };
-    let usable = || servers.iter().filter(|server| server.usable);
-    let maglev_servers: Box<[ServerId]> = usable().map(|server| server.id).collect();
-    let weights = || usable().map(|server| u32::from(server.weight));
+    let candidates = candidates(servers);
+    let usable = || {
+        let all = servers.iter().zip(&candidates);
+        all.filter(|(_, candidate)| candidate.usable)
+    };
+    let maglev_servers: Box<[ServerId]> = usable().map(|(_, c)| c.server).collect();
+    let weights = || usable().map(|(_, c)| c.weight);
     let maglev = match old {
         Some(old) if is_built_over(old, size, &maglev_servers, weights()) => old.maglev.clone(),
         Some(_) | None => {
-            let members: Vec<MaglevServer> = usable().map(|server| member(server)).collect();
+            let members: Vec<MaglevServer> = usable()
+                .map(|((server, _), c)| member(server, c.weight))
+                .collect();
             Arc::new(MaglevTable::build(size, &members, &ClusterKey::default()))
         }
     };
@@ -50,11 +57,7 @@ pub(super) fn build(
         },
         scheduler: scheduler(config.scheduler),
         // IPVS adds servers at the head of its list, so it meets the last listed first.
-        walk: servers
-            .iter()
-            .rev()
-            .map(|server| candidate(server))
-            .collect(),
+        walk: candidates.iter().rev().copied().collect(),
         maglev,
         maglev_servers,
         timeouts: timeouts(config.timeouts),
@@ -67,22 +70,30 @@ pub(super) fn build(
     }
 }
 
-fn candidate(server: &Server) -> Candidate {
-    Candidate {
-        server: server.id,
-        weight: u32::from(server.weight),
-        usable: server.usable,
-    }
+/// The servers as schedulers see them. While one of them has a share of its weight only, all
+/// weights are in hundredths: a weight of 1 could not grow otherwise. Schedulers compare weights
+/// with each other, so that changes nothing else.
+fn candidates(servers: &[(&Server, u8)]) -> Vec<Candidate> {
+    let growing = servers
+        .iter()
+        .any(|(server, share)| server.usable && *share < 100);
+    let candidate = |(server, share): &(&Server, u8)| {
+        let weight = u32::from(server.weight);
+        let share = u32::from(*share).max(1);
+        Candidate {
+            server: server.id,
+            weight: if growing { weight * share } else { weight },
+            usable: server.usable,
+        }
+    };
+    servers.iter().map(candidate).collect()
 }
 
-fn member(server: &Server) -> MaglevServer {
+fn member(server: &Server, weight: u32) -> MaglevServer {
     // Without a port of its own, the port is the client's and names nobody.
     let port = server.port.unwrap_or(L4Port::NONE);
     let identity = MaglevIdentity::new(server.address, port);
-    MaglevServer {
-        identity,
-        weight: u32::from(server.weight),
-    }
+    MaglevServer { identity, weight }
 }
 
 /// Whether `old`'s Maglev table was built over just these servers and weights.

@@ -8,7 +8,7 @@ use weir_engine::tables::{NatSource, NextHop, Role};
 use weir_wire::addr::{MacAddr, Protocol};
 
 use super::*;
-use crate::config::{HealthCheck, Probe, Unserved};
+use crate::config::Unserved;
 use crate::overlay::{Edit, State};
 use crate::testing::{config_with, facts, one, server, service, vrrp, web};
 
@@ -124,22 +124,120 @@ fn draining_and_weights_move_nobody_and_end_with_reset() {
 
 #[test]
 fn a_checked_server_is_down_until_health_says_otherwise() {
-    let mut checked = web(config::Mode::Dr, 2);
-    checked.health = Some(Arc::new(HealthCheck {
-        name: "tcp".into(),
-        probe: Probe::Tcp,
-        interval: Duration::from_secs(2),
-        timeout: Duration::from_secs(1),
-        rise: 2,
-        fall: 3,
-        port: None,
-    }));
-    let mut world = World::new(vec![checked]);
+    let mut world = World::new(vec![checked(2)]);
     let before = world.first();
     assert!(!find(&before, "web1").usable);
-    world.health.set(&"web".into(), &"web1".into(), true);
+    world.health.set(&"web".into(), &"web1".into(), Verdict::UP);
     let after = world.after(&before);
     assert!(find(&after, "web1").usable && !find(&after, "web2").usable);
+}
+
+/// A checked service with `count` DR servers.
+fn checked(count: u8) -> config::Service {
+    let mut service = web(config::Mode::Dr, count);
+    service.health = Some(Arc::new(crate::testing::check()));
+    service
+}
+
+#[test]
+fn without_its_quorum_a_service_s_new_flows_go_to_the_sorry_server() {
+    let mut service = checked(3);
+    service.quorum = 2;
+    service.sorry_server = Some(config::Server {
+        name: config::SORRY_SERVER_NAME.into(),
+        address: "10.0.0.99".parse().unwrap(),
+        port: None,
+        weight: config::Weight(1),
+        state: ServerState::Ready,
+        mode: config::Mode::Nat,
+    });
+    let mut world = World::new(vec![service]);
+    let usable = |snapshot: &Snapshot| {
+        let names = ["web1", "web2", "web3", config::SORRY_SERVER_NAME];
+        let used = |name: &&str| find(snapshot, name).usable;
+        names.into_iter().filter(used).collect::<Vec<_>>()
+    };
+    let mut up = |name: &str, verdict| {
+        world.health.set(&"web".into(), &name.into(), verdict);
+        world.first()
+    };
+    assert_eq!(usable(&up("web1", Verdict::UP)), ["sorry_server"]);
+    let whole = up("web2", Verdict::UP);
+    assert_eq!(usable(&whole), ["web1", "web2"]);
+    assert_eq!(
+        whole.quorums.get("web"),
+        Some(&Quorum {
+            met: true,
+            weight: 2
+        })
+    );
+    world
+        .health
+        .set(&"web".into(), &"web2".into(), Verdict::DOWN);
+    let lost = world.after(&whole);
+    assert_eq!(usable(&lost), ["sorry_server"]);
+    let expected = Quorum {
+        met: false,
+        weight: 1,
+    };
+    assert_eq!(lost.quorum_changes, [("web".into(), expected)]);
+    // Nobody's slot moved: flows go on where they are.
+    for name in ["web1", "web2", "web3"] {
+        assert_eq!(find(&whole, name).id, find(&lost, name).id, "{name}");
+    }
+}
+
+#[test]
+fn a_missed_quorum_without_sorry_server_leaves_the_others_at_work() {
+    let mut service = checked(3);
+    service.quorum = 3;
+    let mut world = World::new(vec![service]);
+    world.health.set(&"web".into(), &"web1".into(), Verdict::UP);
+    let snapshot = world.first();
+    assert!(find(&snapshot, "web1").usable);
+    assert!(!snapshot.quorums["web"].met);
+}
+
+#[test]
+fn a_server_with_a_share_of_its_weight_grows_beside_the_others() {
+    let mut world = World::new(vec![checked(2)]);
+    let weights = |snapshot: &Snapshot| {
+        let walk = only_service(snapshot).walk.iter().rev();
+        walk.map(|candidate| candidate.weight).collect::<Vec<_>>()
+    };
+    world.health.set(&"web".into(), &"web1".into(), Verdict::UP);
+    let growing = Verdict {
+        up: true,
+        share: 30,
+    };
+    world.health.set(&"web".into(), &"web2".into(), growing);
+    let before = world.first();
+    assert_eq!(weights(&before), [100, 30]);
+    assert_eq!(find(&before, "web2").weight, 1);
+    world.health.set(&"web".into(), &"web2".into(), Verdict::UP);
+    let after = world.after(&before);
+    assert_eq!(weights(&after), [1, 1]);
+    let shares = |snapshot: &Snapshot| {
+        let id = find(snapshot, "web2").id;
+        let slots = only_service(snapshot).maglev.slots();
+        let service = only_service(snapshot);
+        let own = slots
+            .iter()
+            .filter(|slot| service.maglev_servers[usize::from(**slot)] == id);
+        own.count() * 100 / slots.len()
+    };
+    assert!((21..=25).contains(&shares(&before)), "30 of 130");
+    assert!((48..=52).contains(&shares(&after)), "half");
+}
+
+#[test]
+fn inhibit_on_failure_shows_weight_0() {
+    let mut service = checked(1);
+    service.inhibit_on_failure = true;
+    let mut world = World::new(vec![service]);
+    assert_eq!(find(&world.first(), "web1").weight, 0);
+    world.health.set(&"web".into(), &"web1".into(), Verdict::UP);
+    assert_eq!(find(&world.first(), "web1").weight, 1);
 }
 
 #[test]

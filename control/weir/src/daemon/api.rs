@@ -220,13 +220,13 @@ async fn health(
                 format!("no checked server {service}/{server}; see `weir show health`"),
             )
         })?;
-        let health = vec![view.one_health(&found)];
+        let health = vec![super::health::one(&view, &found)];
         return Ok(Json(HealthList {
             version: VERSION,
             health,
         }));
     }
-    let mut health = view.health();
+    let mut health = super::health::all(&view);
     health.retain(|entry| {
         query
             .service

@@ -75,6 +75,11 @@ enum What<'a> {
         up: bool,
         reason: &'a str,
     },
+    Quorum {
+        service: &'a str,
+        met: bool,
+        weight: u32,
+    },
     Link {
         port: &'a str,
         up: bool,
@@ -177,6 +182,15 @@ fn view(event: &Event) -> String {
             server,
             up: *up,
             reason: cut(reason),
+        },
+        Happening::Quorum {
+            service,
+            met,
+            weight,
+        } => What::Quorum {
+            service,
+            met: *met,
+            weight: *weight,
         },
         Happening::Link { port, up } => What::Link { port, up: *up },
         Happening::Leak { port, leak } => What::Leak {

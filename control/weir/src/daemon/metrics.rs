@@ -1,6 +1,5 @@
 //! `/metrics`: every name of INTERFACES §4 that this release has, read at the moment of the scrape.
 
-use weir_control::health::machine::BUCKETS_MS;
 use weir_control::uplink::UplinkDrop;
 use weir_engine::counters::{Outcomes, ServerCounters, WorkerCounters};
 use weir_engine::tables::Tables;
@@ -375,42 +374,7 @@ fn control_side(families: &mut Families, control: &ControlView) {
             status.uplink.dropped[reason as usize],
         );
     }
-    health(families, control);
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
-fn health(families: &mut Families, control: &ControlView) {
-    if control.hides_servers() {
-        return;
-    }
-    let mut family = families.counter("weir_health_checks_total", "Probes by result.");
-    for health in control.status.health.iter() {
-        for (result, count) in [
-            ("pass", health.tally.passes),
-            ("fail", health.tally.failures),
-        ] {
-            let labels = [
-                ("service", &*health.service),
-                ("server", &*health.server),
-                ("result", result),
-            ];
-            family.add(&labels, count);
-        }
-    }
-    let mut family = families.histogram(
-        "weir_health_check_duration_seconds",
-        "How long probes took.",
-    );
-    for health in control.status.health.iter() {
-        let bounds = BUCKETS_MS.iter().map(|bound| *bound as f64 / 1e3);
-        let beyond = health.tally.buckets[BUCKETS_MS.len()];
-        family.add_histogram(
-            &[("service", &*health.service), ("server", &*health.server)],
-            bounds.zip(health.tally.buckets),
-            beyond,
-            health.tally.duration.as_secs_f64(),
-        );
-    }
+    super::health::metrics(families, control);
 }
 
 fn ports(families: &mut Families, shared: &Shared, control: &ControlView) {

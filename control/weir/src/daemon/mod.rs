@@ -12,6 +12,7 @@ mod devices;
 mod events;
 mod families;
 mod flows;
+mod health;
 mod inspect;
 mod metrics;
 mod nouns;

@@ -56,6 +56,7 @@ fn one_service(
     let sum = |value: fn(&WorkerCounters, usize) -> u64| {
         counters.map_or(0, |id| shared.total(|worker| value(worker, id)))
     };
+    let quorum = control.status.quorums.get(&*service.name);
     Service {
         name: service.name.clone(),
         address: service.address.to_string(),
@@ -72,9 +73,11 @@ fn one_service(
             outgoing: sum(|c, id| c.services[id].outgoing.bytes.value()),
         },
         connections: sum(|c, id| c.services[id].connections.value()),
+        quorum: service.quorum,
+        quorum_weight: quorum.map_or(0, |quorum| quorum.weight),
+        quorum_met: quorum.is_some_and(|quorum| quorum.met),
         servers: service
-            .servers
-            .iter()
+            .all_servers()
             .map(|server| one_server(shared, control, tables, service, server))
             .collect(),
     }

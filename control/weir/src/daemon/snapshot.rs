@@ -4,13 +4,9 @@ use std::sync::Arc;
 
 use weir_control::config::{self, Config, MetricsDetail, ServerState};
 use weir_control::driver::Status;
-use weir_control::health::board::ServerHealth;
-use weir_control::health::machine::{Entry, Finding, State as HealthState};
 use weir_control::overlay::State;
 use weir_engine::id::PortId;
 use weir_engine::time::Time;
-
-use crate::views::{Health, HealthResult};
 
 /// A status with a configuration: the control thread has one from its first breath.
 #[derive(Debug)]
@@ -38,7 +34,8 @@ impl ControlView {
             .services
             .iter()
             .find(|entry| entry.name == service);
-        let checked = found.is_some_and(|entry| entry.health.is_some());
+        let has_check = found.is_some_and(|entry| entry.health.is_some());
+        let checked = has_check && server != config::SORRY_SERVER_NAME;
         !checked || self.status.verdicts.is_up(service, server)
     }
 
@@ -59,49 +56,11 @@ impl ControlView {
     pub(crate) fn link_is_up(&self, port: PortId) -> bool {
         self.status.links.get(&port).copied().unwrap_or(false)
     }
-
-    /// All checked servers.
-    pub(crate) fn health(&self) -> Vec<Health> {
-        self.status
-            .health
-            .iter()
-            .map(|health| self.one_health(health))
-            .collect()
-    }
-
-    /// One checked server, with all the results that `health` has.
-    pub(crate) fn one_health(&self, health: &ServerHealth) -> Health {
-        let now = self.status.now;
-        Health {
-            service: health.service.to_string(),
-            server: health.server.to_string(),
-            check: health.check.clone(),
-            up: health.state == HealthState::Up,
-            since_seconds: seconds(now, health.since),
-            pass: health.tally.passes,
-            fail: health.tally.failures,
-            results: health
-                .history
-                .iter()
-                .rev()
-                .map(|entry| result(now, entry))
-                .collect(),
-        }
-    }
 }
 
 /// From `then` to `now`, in seconds.
 pub(crate) fn seconds(now: Time, then: Time) -> f64 {
     now.since(then).as_secs_f64()
-}
-
-fn result(now: Time, entry: &Entry) -> HealthResult {
-    HealthResult {
-        ago_seconds: seconds(now, entry.at),
-        passed: entry.outcome.finding == Finding::Pass,
-        duration_seconds: entry.outcome.duration.as_secs_f64(),
-        detail: entry.outcome.reason.clone(),
-    }
 }
 
 /// A server's state as the API spells it.

@@ -68,7 +68,7 @@ fn rank(severity: &str) -> u8 {
     }
 }
 
-fn problem(severity: &str, subject: String, text: String, fix: &str) -> Problem {
+pub(crate) fn problem(severity: &str, subject: String, text: String, fix: &str) -> Problem {
     Problem {
         severity: severity.into(),
         subject,
@@ -93,6 +93,7 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
         }
     }
     super::vrrp::problems(control, &mut list);
+    super::health::problems(control, &mut list);
     for service in &control.config.services {
         let own = || {
             servers

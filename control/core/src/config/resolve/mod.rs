@@ -120,6 +120,18 @@ impl Taken {
     }
 }
 
+/// A command's words; the first must be a program by its whole path.
+fn command(fields: &Fields, key: &str, sink: &mut Sink<'_>) -> Vec<String> {
+    let argv: Vec<String> = fields.read(key).unwrap_or_default();
+    if let Some(program) = argv.first().filter(|program| !program.starts_with('/')) {
+        let message = format!("{key}: `{program}` is no absolute path of a program");
+        sink.error(fields.span_of(key), message)
+            .label("there is no shell and no search path here")
+            .help("write arguments as a list: [/usr/bin/true, argument]");
+    }
+    argv
+}
+
 /// Reports that `key` names a `what` that does not exist, with the nearest that does.
 fn dangling<'a>(
     key: &str,

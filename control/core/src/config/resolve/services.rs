@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::diagnostic::{Sink, quoted};
-use super::super::tables::TIMEOUTS;
+use super::super::tables::{SORRY_SERVER, TIMEOUTS};
 use super::super::tree::Span;
 use super::super::types::{
-    Encapsulation, HealthCheck, L4Port, Mode, OnServerGone, PortSpec, Protocol, Scheduler, Server,
-    ServerState, Service, Timeouts, Unserved,
+    Encapsulation, HealthCheck, L4Port, Mode, OnServerGone, PortSpec, Protocol, SORRY_SERVER_NAME,
+    Scheduler, Server, ServerState, Service, Timeouts, Unserved, Weight,
 };
 use super::super::units::{endpoint, is_prime, primes_around};
 use super::super::value::{Fields, Value};
@@ -74,6 +74,7 @@ fn service(
         on_links: ports,
     };
     let servers = servers(&sections, &around, sink);
+    let sorry_server = sorry_server(fields, &around, &servers, sink);
     if sections.is_empty() && !fields.is_bad("servers") && !fields.is_misspelt("servers") {
         sink.warning(
             fields.span,
@@ -105,19 +106,82 @@ fn service(
             _ => OnServerGone::Drop,
         },
         servers,
+        quorum: fields.get("quorum"),
+        hysteresis: fields.get("hysteresis"),
+        sorry_server,
+        inhibit_on_failure: fields.get("inhibit_on_failure"),
+        slow_start: fields.get("slow_start"),
     };
-    if service
-        .servers
-        .iter()
-        .any(|s| service.health.is_some() && service.probe_port(s).is_none())
-    {
+    quorum(&service, fields, sink);
+    probed_port(&service, fields, sink);
+    Some(service)
+}
+
+/// Refuses a check that would not know which port to ask.
+fn probed_port(service: &Service, fields: &Fields, sink: &mut Sink<'_>) {
+    let check = service.health.as_ref();
+    let needs_port = check.is_some_and(|check| check.probe.needs_port());
+    let lacks_port = |server: &Server| service.probe_port(server).is_none();
+    if needs_port && service.servers.iter().any(lacks_port) {
         sink.error(
             fields.span_of("health"),
             "health: which port should the check of all ports ask?",
         )
         .help("give the health check a `port`");
     }
-    Some(service)
+}
+
+/// Refuses a quorum that can never be lost, or never be had.
+fn quorum(service: &Service, fields: &Fields, sink: &mut Sink<'_>) {
+    let (quorum, hysteresis) = (service.quorum, service.hysteresis);
+    if hysteresis >= quorum && hysteresis > 0 {
+        let message = format!("hysteresis: {hysteresis} is not below the quorum, {quorum}");
+        sink.error(fields.span_of("hysteresis"), message)
+            .label("with it the quorum could never be lost");
+    }
+    let all: u32 = service.servers.iter().map(|s| u32::from(s.weight.0)).sum();
+    if (quorum > 1 || hysteresis > 0) && quorum + hysteresis > all {
+        let message = format!("quorum: all weights together are only {all}");
+        sink.warning(fields.span_of("quorum"), message)
+            .help("`quorum` plus `hysteresis` must not be above it, or the quorum is never had");
+    }
+    let weighted = !matches!(service.scheduler, Scheduler::Rr | Scheduler::Lc);
+    if !service.slow_start.is_zero() && !weighted {
+        let message = "slow_start: has no effect: this scheduler does not look at weights";
+        sink.warning(fields.span_of("slow_start"), message)
+            .help("use wrr or wlc");
+    }
+}
+
+/// The sorry server: a server with a fixed name and weight.
+fn sorry_server(
+    fields: &Fields,
+    around: &Around<'_>,
+    servers: &[Server],
+    sink: &mut Sink<'_>,
+) -> Option<Server> {
+    if !fields.is_given("sorry_server") {
+        return None;
+    }
+    let section = fields.section("sorry_server", &SORRY_SERVER);
+    let mode = mode(&section, around.mode, sink);
+    let (address, port) = place(&section, around, mode, sink)?;
+    let same = |s: &&Server| (s.address, s.port) == (address, port) || s.name == SORRY_SERVER_NAME;
+    if let Some(server) = servers.iter().find(same) {
+        let span = fields.span_of("sorry_server");
+        let message = format!("sorry_server: server `{}` is the same", server.name);
+        sink.error(span, message)
+            .help("the sorry server takes over when those of `servers` do not suffice");
+        return None;
+    }
+    Some(Server {
+        name: SORRY_SERVER_NAME.to_owned(),
+        address,
+        port,
+        weight: Weight(1),
+        state: ServerState::Ready,
+        mode: mode.unwrap_or(Mode::Dr),
+    })
 }
 
 fn scheduler(name: &str) -> Scheduler {
@@ -297,20 +361,7 @@ fn server(
     sink: &mut Sink<'_>,
 ) -> Option<Server> {
     thresholds(fields, sink);
-    let address: IpAddr = fields.read("address")?;
-    reachable(address, fields.span_of("address"), around, mode, sink);
-    let port: Option<L4Port> = fields.read("port");
-    let is_same = port.is_some_and(|port| around.ports == Some(&PortSpec::One(port)));
-    if let (Some(port), Some(mode), Some(_)) = (port, mode, around.ports)
-        && mode != Mode::Nat
-        && !is_same
-    {
-        let message = format!("port: {port} differs from the client's port");
-        sink.error(fields.span_of("port"), message)
-            .label("only mode nat can change the port")
-            .help("leave it out, or write `mode: nat`");
-    }
-    let port = port.filter(|_| !is_same);
+    let (address, port) = place(fields, around, mode, sink)?;
     let name = fields.read("name").unwrap_or_else(|| match port {
         Some(port) if uses.get(&address).is_some_and(|n| *n > 1) => endpoint(address, port),
         _ => address.to_string(),
@@ -327,6 +378,29 @@ fn server(
         },
         mode: mode.unwrap_or(Mode::Dr),
     })
+}
+
+/// Where a server is: its address, and its port where that is not the client's.
+fn place(
+    fields: &Fields,
+    around: &Around<'_>,
+    mode: Option<Mode>,
+    sink: &mut Sink<'_>,
+) -> Option<(IpAddr, Option<L4Port>)> {
+    let address: IpAddr = fields.read("address")?;
+    reachable(address, fields.span_of("address"), around, mode, sink);
+    let port: Option<L4Port> = fields.read("port");
+    let is_same = port.is_some_and(|port| around.ports == Some(&PortSpec::One(port)));
+    if let (Some(port), Some(mode), Some(_)) = (port, mode, around.ports)
+        && mode != Mode::Nat
+        && !is_same
+    {
+        let message = format!("port: {port} differs from the client's port");
+        sink.error(fields.span_of("port"), message)
+            .label("only mode nat can change the port")
+            .help("leave it out, or write `mode: nat`");
+    }
+    Some((address, port.filter(|_| !is_same)))
 }
 
 /// Refuses a server whose frames could not get there.

@@ -9,7 +9,7 @@ use super::super::types::{Notify, Service, Track, Tracked, VrrpChecksum, VrrpIns
 use super::super::units::show_duration;
 use super::super::value::{Fields, Value};
 use super::ports::Ports;
-use super::{Taken, dangling};
+use super::{Taken, command, dangling};
 
 /// Longest interval of version 3: 4095 centiseconds (RFC 9568 §5.2.7).
 const INTERVAL_V3_MAX: Duration = Duration::from_millis(40_950);
@@ -90,18 +90,6 @@ fn padded(password: String) -> [u8; 8] {
         *octet = letter;
     }
     octets
-}
-
-/// A command's words; the first must be a program by its whole path.
-fn command(fields: &Fields, key: &str, sink: &mut Sink<'_>) -> Vec<String> {
-    let argv: Vec<String> = fields.read(key).unwrap_or_default();
-    if let Some(program) = argv.first().filter(|program| !program.starts_with('/')) {
-        let message = format!("{key}: `{program}` is no absolute path of a program");
-        sink.error(fields.span_of(key), message)
-            .label("there is no shell and no search path here")
-            .help("write arguments as a list: [/usr/bin/true, argument]");
-    }
-    argv
 }
 
 fn notify(fields: &Fields, sink: &mut Sink<'_>) -> Notify {

@@ -9,7 +9,7 @@ mod services;
 mod vrrp;
 mod words;
 
-pub(super) use checks::{EXPECT, HEALTH_CHECK};
+pub(super) use checks::{BRAKE, DAMPENING, EXPECT, HEALTH_CHECK, PASSIVE, PHASES, TLS};
 pub(super) use ports::{NEIGHBOUR, PORT};
 pub(super) use runtime::{MANAGEMENT, RUNTIME};
 pub(super) use services::{PERSISTENCE, SERVER, SERVICE, SORRY_SERVER, TIMEOUTS, TUNNEL};
@@ -93,7 +93,7 @@ pub(super) static ROOT: Section = Section {
 };
 
 /// Every section, for "is a key of".
-pub(super) static SECTIONS: [&Section; 18] = [
+pub(super) static SECTIONS: [&Section; 23] = [
     &ROOT,
     &PORT,
     &NEIGHBOUR,
@@ -106,6 +106,11 @@ pub(super) static SECTIONS: [&Section; 18] = [
     &SORRY_SERVER,
     &HEALTH_CHECK,
     &EXPECT,
+    &TLS,
+    &PHASES,
+    &DAMPENING,
+    &BRAKE,
+    &PASSIVE,
     &MANAGEMENT,
     &VRRP,
     &VRRP_AUTH,

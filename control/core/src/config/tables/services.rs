@@ -151,17 +151,24 @@ pub(in super::super) static SERVICE: Section = Section {
             "quorum",
             Kind::Int { min: 1, max: 65535 },
             "1",
-            "Sum of weights that must be up for the service to be served.",
+            "Sum of the weights of usable servers below which the service has lost its quorum: \
+             then the sorry server, if there is one, takes all new flows, and VRRP instances that \
+             track the service know.",
         )
-        .default("1")
-        .later(),
+        .default("1"),
+        Key::new(
+            "hysteresis",
+            Kind::Int { min: 0, max: 65535 },
+            "1",
+            "The quorum is lost below `quorum` less this, and found again at `quorum` plus this.",
+        )
+        .default("0"),
         Key::new(
             "sorry_server",
             Kind::Section(&SORRY_SERVER),
             "{address: 192.0.2.99}",
-            "Takes the flows while the quorum is missed.",
-        )
-        .later_sample("{address: 192.0.2.99}"),
+            "Takes the new flows while the quorum is missed; it is not checked.",
+        ),
         Key::new(
             "source_addresses",
             Kind::List {
@@ -210,11 +217,10 @@ pub(in super::super) static SERVICE: Section = Section {
         Key::new(
             "inhibit_on_failure",
             Kind::Bool,
-            "false",
-            "Give a failed server weight 0 instead of taking it out.",
+            "true",
+            "Show weight 0 for a server that failed its checks. Its flows go on in either case.",
         )
-        .default("false")
-        .later(),
+        .default("false"),
         Key::new(
             "acl",
             Kind::Opaque,
@@ -223,14 +229,17 @@ pub(in super::super) static SERVICE: Section = Section {
         )
         .later(),
         Key::new("limits", Kind::Opaque, "{}", "Limits on new flows.").later(),
-        Key::new("hysteresis", Kind::Opaque, "{}", "Damping of the quorum.").later(),
         Key::new(
             "slow_start",
-            Kind::Opaque,
-            "{}",
-            "Growing weight of a returning server.",
+            Kind::Duration {
+                min: 0,
+                max: 3_600_000,
+            },
+            "30s",
+            "How long the weight of a server that comes back takes to grow to its full size, in \
+             ten steps; 0s is at once. Schedulers rr and lc do not look at weights.",
         )
-        .later(),
+        .default("0s"),
     ],
 };
 

@@ -1,6 +1,7 @@
 //! Scalars with a form of their own: addresses, names, devices, paths.
 
 use super::super::keys::{Kind, Word};
+use super::super::types::Pattern;
 use super::super::units;
 use super::super::value::Value;
 
@@ -122,5 +123,51 @@ pub(in super::super) static PASSWORD: Word = Word {
         1..=8 => Ok(Value::Text(text.into())),
         len => Err(format!("this has {len} octets")),
     },
+    later: &[],
+};
+
+pub(in super::super) static TEXT: Word = Word {
+    what: "a text",
+    allowed: "a text of at most 1024 octets",
+    pattern: "^.{0,1024}$",
+    read: |text| match text.len() {
+        0..=1024 => Ok(Value::Text(text.into())),
+        len => Err(format!("this has {len} octets")),
+    },
+    later: &[],
+};
+
+pub(in super::super) static REGEX: Word = Word {
+    what: "a regular expression",
+    allowed: "a regular expression of at most 1024 octets, in quotes",
+    pattern: "^.{0,1024}$",
+    read: |text| match text.len() {
+        0..=1024 => Pattern::new(text).map(|_| Value::Text(text.into())),
+        len => Err(format!("this has {len} octets")),
+    },
+    later: &[],
+};
+
+pub(in super::super) static SHA256: Word = Word {
+    what: "a SHA-256",
+    allowed: "64 hexadecimal digits, in quotes",
+    pattern: "^[0-9A-Fa-f]{64}$",
+    read: |text| units::sha256(text).map(|_| Value::Text(text.into())),
+    later: &[],
+};
+
+pub(in super::super) static DOMAIN: Word = Word {
+    what: "a domain name",
+    allowed: "a domain name of at most 253 octets in labels of at most 63",
+    pattern: "^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?$",
+    read: |text| units::domain(text).map(|()| Value::Text(text.into())),
+    later: &[],
+};
+
+pub(in super::super) static HEADER: Word = Word {
+    what: "a header field",
+    allowed: "a field's name, or `Name: part of its value`",
+    pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]+( *:.*)?$",
+    read: |text| units::header(text).map(|()| Value::Text(text.into())),
     later: &[],
 };

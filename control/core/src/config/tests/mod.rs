@@ -1,5 +1,6 @@
 //! Tests of the whole path from text to configuration.
 
+mod checks;
 mod hostile;
 mod reload;
 mod rules;
@@ -75,13 +76,7 @@ fn examples() -> PathBuf {
 fn the_sample_of_the_interfaces_passes_and_says_what_waits() {
     let loaded = load(&examples().join("weir.yaml")).expect("the sample always passes");
     let waits: Vec<_> = loaded.warnings.iter().map(|w| w.message.as_str()).collect();
-    let keys = [
-        "path",
-        "persistence",
-        "sorry_server",
-        "max_connections",
-        "min_connections",
-    ];
+    let keys = ["persistence", "max_connections", "min_connections"];
     let expected = keys.map(|key| format!("not in this release: {key}: ignored until then"));
     assert_eq!(waits, expected);
     let web = &loaded.config.services[0];
@@ -91,11 +86,14 @@ fn the_sample_of_the_interfaces_passes_and_says_what_waits() {
     let status = vec![(200, 200)];
     assert_eq!(
         check.probe,
-        Probe::Http {
+        Probe::Http(HttpProbe {
             url: "/healthz".into(),
             host: None,
-            status
-        }
+            tls: None,
+            status,
+            body: None,
+            headers: Vec::new(),
+        })
     );
 }
 
@@ -203,11 +201,14 @@ fn check_defaults_are_those_of_the_interfaces() {
     let status = vec![(200, 299)];
     assert_eq!(
         check.probe,
-        Probe::Http {
+        Probe::Http(HttpProbe {
             url: "/".into(),
             host: None,
-            status
-        }
+            tls: None,
+            status,
+            body: None,
+            headers: Vec::new(),
+        })
     );
 }
 

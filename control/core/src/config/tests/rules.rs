@@ -232,10 +232,6 @@ fn checks_have_what_their_type_uses() {
     accept(&check(
         "type: http, url: /x, host: www.example, expect: {status: [200, 300-399]}",
     ));
-    refuse(
-        &check("type: tcp, url: /x"),
-        "url: a tcp check does not use it",
-    );
     refuse(&check("type: ping"), "type: `ping` is not a choice");
     refuse(&check("type: http, url: x"), "begin with `/`: `/x`");
     refuse(

@@ -285,23 +285,17 @@ fn maglev_sizes_are_primes_with_room() {
 fn later_keys_are_refused_but_at_their_defaults() {
     for (key, value) in [
         ("persistence", "{timeout: 10s}"),
-        ("quorum", "2"),
-        ("sorry_server", "{address: 192.0.2.98}"),
         ("source_addresses", "[192.0.2.3]"),
         ("client_address", "toa"),
         ("one_packet", "true"),
         ("scheduler_flags", "[sh-port]"),
-        ("inhibit_on_failure", "true"),
         ("acl", "{allow: [10.0.0.0/8]}"),
         ("limits", "{rate: 1}"),
-        ("hysteresis", "1"),
-        ("slow_start", "30s"),
     ] {
         let expected = format!("not in this release: {key}");
         refuse(&service(&format!("{key}: {value}")), &expected);
     }
     for text in [
-        "quorum: 1",
         "one_packet: false",
         "scheduler_flags: []",
         "client_address: none",
@@ -317,14 +311,8 @@ fn later_keys_are_refused_but_at_their_defaults() {
 
 #[test]
 fn the_samples_own_later_values_warn() {
-    for text in [
-        "persistence: {timeout: 300s, netmask: 32}",
-        "sorry_server: {address: 192.0.2.99}",
-    ] {
-        warn(&service(text), "ignored until then");
-    }
-    let path = with("{type: tcp}", "{type: tcp, path: true}");
-    warn(&path, "not in this release: path: ignored until then");
+    let persistence = service("persistence: {timeout: 300s, netmask: 32}");
+    warn(&persistence, "ignored until then");
 }
 
 #[test]

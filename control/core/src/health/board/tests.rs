@@ -1,27 +1,22 @@
 //! The board under a clock of its own.
 
 use super::*;
-use crate::config::{Probe, Server, Service};
-use crate::health::machine::Finding;
+use crate::config::Brake;
 use crate::overlay::{Edit, State as Wanted};
-use crate::testing::{config_with, web};
-
-fn check(interval_ms: u64) -> Arc<HealthCheck> {
-    Arc::new(HealthCheck {
-        name: "tcp".into(),
-        probe: Probe::Tcp,
-        interval: Duration::from_millis(interval_ms),
-        timeout: Duration::from_millis(500),
-        rise: 2,
-        fall: 3,
-        port: None,
-    })
-}
+use crate::testing::{check, config_with, outcome, web};
 
 fn config(servers: u8) -> Config {
     let mut service: Service = web(crate::config::Mode::Dr, servers);
-    service.health = Some(check(1000));
+    service.health = Some(Arc::new(check()));
     config_with(vec![service])
+}
+
+/// The same with something else about the check.
+fn checked_by(servers: u8, check: HealthCheck) -> Config {
+    let mut config = config(servers);
+    config.services[0].health = Some(Arc::new(check.clone()));
+    config.health_checks = vec![Arc::new(check)];
+    config
 }
 
 fn at(ms: u64) -> Time {
@@ -29,12 +24,7 @@ fn at(ms: u64) -> Time {
 }
 
 fn pass(pass: bool) -> Outcome {
-    let finding = if pass { Finding::Pass } else { Finding::Fail };
-    Outcome {
-        finding,
-        duration: Duration::from_millis(1),
-        reason: "test".into(),
-    }
+    outcome(if pass { Finding::Pass } else { Finding::Fail })
 }
 
 fn board(config: &Config) -> Board {
@@ -43,25 +33,48 @@ fn board(config: &Config) -> Board {
     board
 }
 
-/// Runs everything that is due up to `until`; servers pass if `up` says so.
-fn run(board: &mut Board, until: Time, up: impl Fn(&Job) -> bool) -> Vec<Change> {
+fn expire(board: &mut Board, now: Time) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    board.expire(now, &mut jobs, &mut Vec::new());
+    jobs
+}
+
+fn finish(board: &mut Board, now: Time, id: CheckId, outcome: Outcome) -> Vec<Change> {
+    let mut changes = Vec::new();
+    board.finish(now, id, outcome, &mut changes);
+    changes
+}
+
+/// Runs everything that is due up to `until`, each probe finding what `find` says.
+fn probe(board: &mut Board, until: Time, find: impl Fn(&Job) -> Finding) -> Vec<Change> {
     let mut changes = Vec::new();
     while let Some(now) = board.deadline().filter(|&due| due <= until) {
         let mut jobs = Vec::new();
-        board.expire(now, &mut jobs);
+        board.expire(now, &mut jobs, &mut changes);
         for job in jobs {
-            let outcome = pass(up(&job));
-            changes.extend(board.finish(now, job.id, outcome));
+            board.finish(now, job.id, outcome(find(&job)), &mut changes);
         }
     }
     changes
+}
+
+/// The same; servers pass if `up` says so.
+fn run(board: &mut Board, until: Time, up: impl Fn(&Job) -> bool) -> Vec<Change> {
+    let find = |job: &Job| {
+        if up(job) {
+            Finding::Pass
+        } else {
+            Finding::Fail
+        }
+    };
+    probe(board, until, find)
 }
 
 #[test]
 fn new_servers_are_down_and_checked_at_once() {
     let mut board = board(&config(3));
     assert!(!board.verdicts().is_up("web", "web1"));
-    let changes = run(&mut board, at(300), |_| true);
+    let changes = run(&mut board, at(301), |_| true);
     assert_eq!(changes.len(), 3);
     assert!(board.verdicts().is_up("web", "web3"));
 }
@@ -83,22 +96,22 @@ fn probes_keep_their_interval_within_the_jitter() {
     let mut board = board(&config(1));
     let mut starts = Vec::new();
     while let Some(now) = board.deadline().filter(|&due| due <= at(60_000)) {
-        let mut jobs = Vec::new();
-        board.expire(now, &mut jobs);
+        let jobs = expire(&mut board, now);
         starts.push(now);
         // The answer takes a while; the next probe is counted from the last one's start.
-        board.finish(now + Duration::from_millis(200), jobs[0].id, pass(true));
+        let later = now + Duration::from_millis(200);
+        finish(&mut board, later, jobs[0].id, pass(true));
     }
     let gaps: Vec<_> = starts
         .windows(2)
         .map(|w| w[1].since(w[0]).as_millis())
         .collect();
     assert!(
-        gaps.iter().all(|gap| (900..=1100).contains(gap)),
+        gaps.iter().all(|gap| (950..=1050).contains(gap)),
         "{gaps:?}"
     );
     assert!(
-        gaps.iter().any(|gap| *gap < 980) && gaps.iter().any(|gap| *gap > 1020),
+        gaps.iter().any(|gap| *gap < 990) && gaps.iter().any(|gap| *gap > 1010),
         "{gaps:?}"
     );
 }
@@ -108,10 +121,20 @@ fn an_unchanged_server_keeps_state_and_history_over_a_reload() {
     let mut config = config(2);
     let mut board = board(&config);
     run(&mut board, at(3_000), |_| true);
-    let history = |board: &Board, server| board.report_one("web", server).unwrap().history.len();
+    let history = |board: &Board, server| {
+        board
+            .report_one(at(3_000), "web", server)
+            .unwrap()
+            .history
+            .len()
+    };
     let before = history(&board, "web1");
     assert!(before > 1);
-    config.services[0].health = Some(check(500));
+    let faster = HealthCheck {
+        interval: Duration::from_millis(500),
+        ..check()
+    };
+    config.services[0].health = Some(Arc::new(faster));
     let moved: &mut Server = &mut config.services[0].servers[1];
     moved.address = "10.0.0.99".parse().unwrap();
     board.configure(at(3_000), &config, &Overlay::default());
@@ -126,16 +149,15 @@ fn an_unchanged_server_keeps_state_and_history_over_a_reload() {
 fn results_of_removed_servers_are_forgotten() {
     let config2 = config(2);
     let mut board = board(&config2);
-    let mut jobs = Vec::new();
-    board.expire(at(300), &mut jobs);
+    let jobs = expire(&mut board, at(400));
     assert_eq!(jobs.len(), 2);
-    board.configure(at(300), &config(1), &Overlay::default());
+    board.configure(at(400), &config(1), &Overlay::default());
     let changes: Vec<_> = jobs
         .iter()
-        .filter_map(|job| board.finish(at(301), job.id, pass(true)))
+        .flat_map(|job| finish(&mut board, at(401), job.id, pass(true)))
         .collect();
     assert_eq!(changes.len(), 1);
-    assert_eq!(board.report().len(), 1);
+    assert_eq!(board.report(at(401)).len(), 1);
     assert!(!board.verdicts().is_up("web", "web2"));
 }
 
@@ -163,9 +185,125 @@ fn probes_in_flight_are_bounded() {
         })
         .collect();
     let mut board = board(&config);
-    let mut jobs = Vec::new();
-    board.expire(at(1000), &mut jobs);
+    let jobs = expire(&mut board, at(2000));
     assert_eq!((jobs.len(), board.deadline()), (PROBES_MAX, None));
-    board.finish(at(1000), jobs[0].id, pass(true));
+    finish(&mut board, at(2000), jobs[0].id, pass(true));
     assert!(board.deadline().is_some());
+}
+
+#[test]
+fn a_server_that_is_down_is_asked_at_its_own_interval() {
+    let config = checked_by(
+        1,
+        HealthCheck {
+            interval_down: Duration::from_secs(10),
+            fall: 1,
+            ..check()
+        },
+    );
+    let mut board = board(&config);
+    run(&mut board, at(5_000), |_| true);
+    run(&mut board, at(6_100), |_| false);
+    let next = board.deadline().expect("a probe is due");
+    assert!(next > at(14_000), "{next:?}");
+}
+
+#[test]
+fn f13_when_all_fall_silent_at_once_the_last_state_is_kept_for_a_while() {
+    let config = checked_by(
+        6,
+        HealthCheck {
+            brake: Some(Brake {
+                share: 100,
+                servers: 4,
+                hold: Duration::from_secs(30),
+            }),
+            ..check()
+        },
+    );
+    let mut board = board(&config);
+    probe(&mut board, at(5_000), |_| Finding::Pass);
+    let all_up = |board: &Board| (1..=6).all(|n| board.verdicts().is_up("web", &format!("web{n}")));
+    assert!(all_up(&board));
+    probe(&mut board, at(12_000), |_| Finding::Silent);
+    assert!(all_up(&board));
+    let brakes = board.brakes();
+    assert_eq!((brakes.len(), brakes[0].1), (1, 6));
+    // One of them refuses: it was reached.
+    let one = |job: &Job| match &*job.name.1 {
+        "web1" => Finding::Fail,
+        _ => Finding::Silent,
+    };
+    probe(&mut board, at(15_000), one);
+    assert!(!board.verdicts().is_up("web", "web1") && board.verdicts().is_up("web", "web2"));
+    // The others' time is over in the end.
+    let changes = probe(&mut board, at(45_000), one);
+    assert_eq!(changes.iter().filter(|change| !change.up).count(), 5);
+    assert_eq!(board.brakes(), []);
+}
+
+#[test]
+fn a_recovered_server_s_weight_grows_in_steps_and_a_new_one_s_does_not() {
+    let mut config = config(1);
+    config.services[0].slow_start = Duration::from_secs(10);
+    let mut board = board(&config);
+    let share = |board: &Board| board.verdicts().of("web", "web1").share;
+    run(&mut board, at(2_000), |_| true);
+    assert_eq!(share(&board), 100);
+    run(&mut board, at(8_000), |_| false);
+    assert!(!board.verdicts().is_up("web", "web1"));
+    let mut seen = Vec::new();
+    for second in 8..30 {
+        run(&mut board, at(second * 1000), |_| true);
+        let verdict = board.verdicts().of("web", "web1");
+        if verdict.up && seen.last() != Some(&verdict.share) {
+            seen.push(verdict.share);
+        }
+    }
+    assert_eq!(seen, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+}
+
+#[test]
+fn probes_take_the_clients_way_in_modes_dr_and_tunnel_unless_told_otherwise() {
+    use crate::config::{Encapsulation, Probe};
+    let job = |mode, path, probe| {
+        let mut config = checked_by(
+            1,
+            HealthCheck {
+                path,
+                probe,
+                ..check()
+            },
+        );
+        config.services[0].servers[0].mode = mode;
+        let mut board = board(&config);
+        expire(&mut board, at(1000))[0].vip
+    };
+    let vip = Some("192.0.2.10:80".parse().unwrap());
+    assert_eq!(job(Mode::Dr, None, Probe::Tcp), vip);
+    assert_eq!(
+        job(Mode::Tunnel(Encapsulation::Ipip), None, Probe::Tcp),
+        vip
+    );
+    assert_eq!(job(Mode::Dr, Some(false), Probe::Tcp), None);
+    assert_eq!(job(Mode::Nat, Some(true), Probe::Tcp), None);
+    assert_eq!(job(Mode::Dr, None, Probe::Icmp), None);
+}
+
+#[test]
+fn lateness_is_counted_from_when_a_probe_was_due() {
+    let mut board = board(&config(1));
+    let due = board.deadline().expect("a first probe");
+    let jobs = expire(&mut board, due + Duration::from_millis(30));
+    let late = Outcome {
+        waited: Duration::from_millis(15),
+        ..pass(true)
+    };
+    finish(
+        &mut board,
+        due + Duration::from_millis(50),
+        jobs[0].id,
+        late,
+    );
+    assert_eq!(board.lateness().sum(), Duration::from_millis(45));
 }
