@@ -1,22 +1,73 @@
 //! Health's side of the loop: how probes get to their servers, and what follows from results.
 
+use weir_engine::id::ServerId;
 use weir_engine::time::Time;
+use weir_wire::addr::Protocol;
 
 use super::{Control, Dataplane, Happening};
+use crate::config::Port;
 use crate::health::board::{Change, Job};
-use crate::health::machine::Outcome;
+use crate::health::machine::{Finding, Outcome};
 use crate::health::probe::Way;
 use crate::health::runner::Ways;
+use crate::paths::{NoPath, Paths};
+use crate::reconcile::ServersByName;
 
-/// Every probe goes straight to its server.
-struct Direct;
+/// How probes get to their servers: straight, or as clients' packets do.
+struct Routes<'a> {
+    paths: &'a mut Paths,
+    servers: &'a ServersByName,
+    ports: &'a [Port],
+}
 
-impl Ways for Direct {
-    fn open(&mut self, _: Time, _: &Job) -> Way {
-        Way::Direct
+impl Routes<'_> {
+    fn server(&self, job: &Job) -> Option<ServerId> {
+        self.servers.get(&job.name).copied()
+    }
+}
+
+impl Ways for Routes<'_> {
+    fn open(&mut self, now: Time, job: &Job) -> Way {
+        let Some(vip) = job.vip else {
+            return Way::Direct;
+        };
+        let protocol = match job.check.probe.is_udp() {
+            true => Protocol::UDP,
+            false => Protocol::TCP,
+        };
+        // Without a slot it is too new for the tables; the next probe will find it there.
+        let Some(server) = self.server(job) else {
+            return Way::None("the tables do not have the server yet".into());
+        };
+        match self.paths.open(now, vip, protocol, server) {
+            Ok(path) => Way::Path {
+                source: path.source,
+                device: self
+                    .ports
+                    .get(path.port.index())
+                    .map_or_else(String::new, |port| port.name.clone()),
+            },
+            Err(reason @ (NoPath::VipIsDip | NoPath::NoDip)) => Way::Instead(reason.to_string()),
+            Err(reason @ (NoPath::NoPort | NoPath::NoServer)) => Way::None(reason.to_string()),
+        }
     }
 
-    fn close(&mut self, _: Time, _: &Job, _: &Way, _: &mut Outcome) {}
+    fn close(&mut self, now: Time, job: &Job, way: &Way, outcome: &mut Outcome) {
+        match (way, job.vip) {
+            (Way::Path { source, .. }, Some(vip)) => {
+                self.paths.close(now, vip, source.port());
+                let server = self.server(job);
+                let hop = server.and_then(|server| self.paths.hop_failure(server));
+                if let Some(hop) = hop.filter(|_| outcome.finding == Finding::Silent) {
+                    outcome.reason = hop;
+                }
+            }
+            (Way::Instead(reason), _) => {
+                outcome.reason = format!("{} (not by way of the VIP: {reason})", outcome.reason);
+            }
+            (Way::Path { .. } | Way::Direct | Way::None(_), _) => {}
+        }
+    }
 }
 
 impl<D: Dataplane> Control<D> {
@@ -24,7 +75,12 @@ impl<D: Dataplane> Control<D> {
     pub(super) fn probe(&mut self, now: Time) {
         let mut changes = Vec::new();
         let before = self.health.board().revision();
-        self.health.turn(now, &mut Direct, &mut changes);
+        let mut routes = Routes {
+            paths: &mut self.paths,
+            servers: &self.world.snapshot.servers_by_name,
+            ports: &self.world.config.ports,
+        };
+        self.health.turn(now, &mut routes, &mut changes);
         for change in changes {
             let Change {
                 service,

@@ -26,6 +26,8 @@ use crate::config::{HealthCheck, Probe};
 pub enum Way {
     /// To the server's own address.
     Direct,
+    /// The same, where the VIP was wanted, for this reason.
+    Instead(String),
     /// To the VIP, from this address and port, which the frames on their way are known by, and by
     /// this TAP.
     Path {
@@ -161,7 +163,7 @@ struct Destination<'a> {
 impl<'a> Destination<'a> {
     fn of(job: &Job, way: &'a Way) -> Result<Self, Failure> {
         match way {
-            Way::Direct => Ok(Self {
+            Way::Direct | Way::Instead(_) => Ok(Self {
                 address: job.target,
                 source: None,
             }),
