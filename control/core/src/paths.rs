@@ -6,6 +6,8 @@
 //! taken for a while after the socket is closed: a late answer must not reach the next probe.
 //! Sans-I/O; sockets and probes are not known here.
 
+mod tunnel;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,9 +20,13 @@ use weir_engine::tables::{Hop, Map, Mode, Server, Tables};
 use weir_engine::time::Time;
 use weir_wire::addr::{MacAddr, Protocol};
 
+use tunnel::{Complaint, What};
+
 /// How long a source stays mapped when its socket is closed. A segment that is older than this
 /// would have been retransmitted twice, to a closed socket.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// How long it is remembered what ICMP said of a tunnel: the time in which a probe gives up.
+const COMPLAINT_TIME: Duration = Duration::from_secs(30);
 /// Sources of one VIP.
 pub const PORTS: usize = 65_536 - PORT_FIRST as usize;
 
@@ -86,6 +92,10 @@ pub struct Paths {
     vips: Map<IpAddr, Sources>,
     /// Closed sources in order of time.
     closed: VecDeque<(Time, IpAddr, u16)>,
+    /// What ICMP said last of tunnels to servers, and when. At most as many as servers are probed.
+    complaints: Map<ServerId, (Time, Complaint)>,
+    /// When something was last asked here.
+    now: Time,
 }
 
 impl Paths {
@@ -95,6 +105,7 @@ impl Paths {
         // A VIP that is gone keeps its sources while probes hold them: it may come back.
         self.vips
             .retain(|&vip, sources| !sources.taken.is_empty() || is_vip(tables, vip));
+        self.complaints.retain(|&id, _| tables.server(id).is_some());
     }
 
     /// Reserves a source for one probe of `server` by way of `vip`, its address and L4 port.
@@ -163,8 +174,19 @@ impl Paths {
                 let family = if server.address.is_ipv4() { 4 } else { 6 };
                 Some(format!("no IPv{family} address here for the tunnel"))
             }
-            Hop::Ready(_) => None,
+            Hop::Ready(_) => self.complaint(server),
         }
+    }
+
+    /// What ICMP said of the tunnel to a server, if it did so lately.
+    fn complaint(&self, server: &Server) -> Option<String> {
+        let (at, complaint) = self.complaints.get(&server.id)?;
+        let Complaint { from, what, .. } = complaint;
+        let said = match what {
+            What::NoTunnel => format!("no tunnel is set up on {from}: it says so by ICMP"),
+            What::Unreachable => format!("no way to {}: ICMP from {from}", server.address),
+        };
+        (self.now.since(*at) < COMPLAINT_TIME).then_some(said)
     }
 
     /// Rewrites a frame of the kernel's to a VIP for the server that it is to probe: the port that
@@ -184,9 +206,27 @@ impl Paths {
 
     /// The port whose TAP waits for this frame from a VIP; `None` unless it answers a probe under
     /// way.
-    pub(crate) fn answered(&self, now: Time, frame: &[u8]) -> Option<PortId> {
-        let mapping = self.under_way(now, &path::answered(frame)?)?;
-        Some(mapping.port)
+    pub(crate) fn answered(&mut self, now: Time, frame: &[u8]) -> Option<PortId> {
+        let &Mapping { server, port, .. } = self.under_way(now, &path::answered(frame)?)?;
+        self.complaints.remove(&server);
+        Some(port)
+    }
+
+    /// Remembers what an ICMP message to a DIP says, if it is about a probe in a tunnel.
+    pub(crate) fn hear(&mut self, now: Time, frame: &[u8]) {
+        self.now = now;
+        let Some(complaint) = tunnel::complaint(frame) else {
+            return;
+        };
+        let mapping = self.under_way(now, &complaint.probe);
+        let server = mapping.and_then(|mapping| self.tables.server(mapping.server));
+        if let Some(server) = server
+            && (server.tunnel_source, server.address)
+                == (Some(complaint.outer.0), complaint.outer.1)
+        {
+            let id = server.id;
+            self.complaints.insert(id, (now, complaint));
+        }
     }
 
     fn under_way(&self, now: Time, probe: &Probe) -> Option<&Mapping> {
@@ -206,6 +246,7 @@ impl Paths {
 
     /// Gives back the sources that have rested.
     fn expire(&mut self, now: Time) {
+        self.now = now;
         while let Some(&(at, vip, port)) = self.closed.front()
             && now.since(at) >= LINGER
         {

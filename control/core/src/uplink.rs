@@ -173,7 +173,7 @@ impl Uplink {
         (port, class): (PortId, PuntClass),
         bytes: &'a [u8],
         responder: &mut Responder,
-        paths: &Paths,
+        paths: &mut Paths,
         out: &mut Vec<Action>,
     ) -> Option<(PortId, Cow<'a, [u8]>)> {
         match self.judge_up(now, (port, class), bytes, responder, paths, out) {
@@ -194,7 +194,7 @@ impl Uplink {
         (port, class): (PortId, PuntClass),
         bytes: &'a [u8],
         responder: &mut Responder,
-        paths: &Paths,
+        paths: &mut Paths,
         out: &mut Vec<Action>,
     ) -> Result<(PortId, Cow<'a, [u8]>), UplinkDrop> {
         let policers = self.policers.get_mut(port.index());
@@ -228,6 +228,9 @@ impl Uplink {
             if foreign_vip(source) && responder.is_dip(destination) {
                 // Servers answer by their own routes, but a socket hears only its own TAP.
                 tap = paths.answered(now, &bytes).ok_or(UplinkDrop::NoPath)?;
+            }
+            if matches!(protocol, Protocol::ICMP | Protocol::ICMPV6) {
+                paths.hear(now, &bytes);
             }
         }
         let mac = *self.macs.get(tap.index()).ok_or(UplinkDrop::Malformed)?;

@@ -13,7 +13,9 @@ use crate::paths::Path;
 use crate::paths::tests::{VIP, VIP6, config, reconciled};
 use crate::reconcile::Snapshot;
 
+mod hostile;
 mod kernel;
+mod tunnel;
 
 const WAN_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0]);
 const LAN_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -127,10 +129,13 @@ fn udp(macs: (MacAddr, MacAddr), src: SocketAddr, dst: SocketAddr, data: &[u8]) 
 
 /// Port unreachable about the packet of `quoted`.
 fn unreachable(src: IpAddr, dst: IpAddr, quoted: &[u8]) -> Vec<u8> {
-    let (kind, head) = match src {
-        IpAddr::V4(_) => (1, [3, 3]),
-        IpAddr::V6(_) => (58, [1, 4]),
-    };
+    let head = if src.is_ipv4() { [3, 3] } else { [1, 4] };
+    icmp_error(head, src, dst, quoted)
+}
+
+/// An ICMP error of a type and code about the packet of `quoted`.
+fn icmp_error(head: [u8; 2], src: IpAddr, dst: IpAddr, quoted: &[u8]) -> Vec<u8> {
+    let kind = if src.is_ipv4() { 1 } else { 58 };
     let mut icmp = [&head[..], &[0; 6], &quoted[14..]].concat();
     let sum = match src {
         IpAddr::V4(_) => checksum::of(&icmp),
