@@ -1,12 +1,13 @@
 //! Health's side of the loop: how probes get to their servers, and what follows from results.
 
+use weir_engine::counters::Outcomes;
 use weir_engine::id::ServerId;
 use weir_engine::time::Time;
 use weir_wire::addr::Protocol;
 
 use super::{Control, Dataplane, Happening};
 use crate::config::Port;
-use crate::health::board::{Change, Job};
+use crate::health::board::{Change, Job, Name};
 use crate::health::machine::{Finding, Outcome};
 use crate::health::probe::Way;
 use crate::health::runner::Ways;
@@ -14,19 +15,20 @@ use crate::paths::{NoPath, Paths};
 use crate::reconcile::ServersByName;
 
 /// How probes get to their servers: straight, or as clients' packets do.
-struct Routes<'a> {
+struct Routes<'a, D> {
+    dataplane: &'a mut D,
     paths: &'a mut Paths,
     servers: &'a ServersByName,
     ports: &'a [Port],
 }
 
-impl Routes<'_> {
+impl<D> Routes<'_, D> {
     fn server(&self, job: &Job) -> Option<ServerId> {
         self.servers.get(&job.name).copied()
     }
 }
 
-impl Ways for Routes<'_> {
+impl<D: Dataplane> Ways for Routes<'_, D> {
     fn open(&mut self, now: Time, job: &Job) -> Way {
         let Some(vip) = job.vip else {
             return Way::Direct;
@@ -68,6 +70,11 @@ impl Ways for Routes<'_> {
             (Way::Path { .. } | Way::Direct | Way::None(_), _) => {}
         }
     }
+
+    fn flows(&mut self, name: &Name) -> Option<Outcomes> {
+        let server = self.servers.get(name).copied()?;
+        Some(self.dataplane.server_outcomes(server))
+    }
 }
 
 impl<D: Dataplane> Control<D> {
@@ -76,6 +83,7 @@ impl<D: Dataplane> Control<D> {
         let mut changes = Vec::new();
         let before = self.health.board().revision();
         let mut routes = Routes {
+            dataplane: &mut self.dataplane,
             paths: &mut self.paths,
             servers: &self.world.snapshot.servers_by_name,
             ports: &self.world.config.ports,

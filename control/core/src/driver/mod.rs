@@ -98,10 +98,10 @@ pub trait Dataplane {
     fn now(&mut self) -> Time;
     /// Whether a worker has taken no turn for longer than `limit`.
     fn is_stalled(&mut self, limit: Duration) -> bool;
-    /// Gives what became of the flows of each server in the tables to `take`: sums over all workers
-    /// since the server got its slot. A slot that has just changed hands counts from zero, whatever
-    /// tables a worker still goes by. Some 100 ns per server and worker: not for every turn.
-    fn server_outcomes(&mut self, take: &mut dyn FnMut(ServerId, Outcomes));
+    /// What became of the flows of a server in the tables: sums over all workers since the server
+    /// got its slot. A slot that has just changed hands counts from zero, whatever tables a worker
+    /// still goes by. Some 100 ns per worker.
+    fn server_outcomes(&mut self, server: ServerId) -> Outcomes;
     /// Called at the end of every turn: the place for housekeeping.
     fn turn(&mut self) {}
 }

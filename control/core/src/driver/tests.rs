@@ -19,7 +19,6 @@ struct Inner {
     punts: Vec<(PortId, PuntClass, Vec<u8>)>,
     sent: Vec<(PortId, Vec<u8>)>,
     tables: Vec<Arc<Tables>>,
-    outcomes: Vec<(ServerId, Outcomes)>,
 }
 
 impl Dataplane for Wire {
@@ -56,12 +55,8 @@ impl Dataplane for Wire {
         false
     }
 
-    fn server_outcomes(&mut self, take: &mut dyn FnMut(ServerId, Outcomes)) {
-        let inner = self.0.lock().unwrap();
-        inner
-            .outcomes
-            .iter()
-            .for_each(|&(server, outcomes)| take(server, outcomes));
+    fn server_outcomes(&mut self, _: ServerId) -> Outcomes {
+        Outcomes::default()
     }
 }
 
@@ -302,7 +297,7 @@ async fn health_follows_a_listener(handle: ControlHandle, _: Wire, directory: Pa
         .await
         .unwrap();
     let text = FILE.replace("    servers:", "    health: tcp\n    servers:");
-    let check = "{type: tcp, interval: 100ms, timeout: 50ms, rise: 1, fall: 1}";
+    let check = "{type: tcp, interval: 100ms, timeout: 50ms, rise: 1, fall: 1, path: false}";
     write(
         &directory,
         &format!("{text}health_checks:\n  tcp: {check}\n"),

@@ -3,6 +3,7 @@
 //! Sans-I/O: call [`Board::expire`] at [`Board::deadline`], run the [`Job`]s it gives, and hand
 //! each result to [`Board::finish`].
 
+mod passive;
 mod report;
 mod schedule;
 
@@ -11,14 +12,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_engine::counters::Outcomes;
 use weir_engine::tables::Map;
 use weir_engine::time::Time;
 
 use super::brake::Group;
 use super::machine::{Finding, Machine, Outcome, State, Turn};
 use super::{Verdict, Verdicts};
-use crate::config::{Config, HealthCheck, Mode, Server, ServerState, Service};
+use crate::config::{Config, HealthCheck, Mode, Probe, Server, ServerState, Service};
 use crate::overlay::Overlay;
+use passive::Watched;
 pub use report::{ServerHealth, Standing};
 use schedule::Schedule;
 
@@ -38,13 +41,16 @@ impl CheckId {
     }
 }
 
+/// A server by its service and its own name.
+pub type Name = (Arc<str>, Arc<str>);
+
 /// A probe to run now.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// For [`Board::finish`].
     pub id: CheckId,
     /// Its service and name.
-    pub name: (Arc<str>, Arc<str>),
+    pub name: Name,
     /// The server's own address and port; port 0 where the check asks none.
     pub target: SocketAddr,
     /// The VIP and the same port, if the probe is to go the clients' way.
@@ -69,7 +75,7 @@ pub struct Change {
 /// One checked server.
 #[derive(Debug)]
 struct Checked {
-    name: (Arc<str>, Arc<str>),
+    name: Name,
     target: SocketAddr,
     vip: Option<SocketAddr>,
     check: Arc<HealthCheck>,
@@ -78,6 +84,8 @@ struct Checked {
     /// While its weight grows: since when.
     ramp: Option<Time>,
     verdict: Verdict,
+    /// What its flows had come to at the last look of a passive check.
+    flows: Option<Outcomes>,
     /// When the last probe was due and how long after that it was handed out.
     started: (Time, Duration),
 }
@@ -86,10 +94,12 @@ struct Checked {
 #[derive(Debug)]
 pub struct Board {
     checks: Map<CheckId, Checked>,
-    by_name: Map<(Arc<str>, Arc<str>), CheckId>,
+    by_name: Map<Name, CheckId>,
     /// By name of the check.
     groups: Map<String, Group>,
     schedule: Schedule,
+    /// Services with passive checks.
+    watched: Map<Arc<str>, Watched>,
     /// Steps of slow starts that are due.
     ramps: BTreeSet<(Time, CheckId)>,
     verdicts: Verdicts,
@@ -106,6 +116,7 @@ impl Board {
             by_name: Map::default(),
             groups: Map::default(),
             schedule: Schedule::new(seed),
+            watched: Map::default(),
             ramps: BTreeSet::new(),
             verdicts: Verdicts::default(),
             revision: 0,
@@ -141,22 +152,43 @@ impl Board {
                     machine: Machine::new(now, check),
                     ramp: None,
                     verdict: Verdict::DOWN,
+                    flows: None,
                     started: (now, Duration::ZERO),
                 };
-                fresh.push((id, check.interval));
+                fresh.push(id);
                 self.checks.insert(id, checked);
             }
         }
         for id in old.into_values() {
             self.remove(id);
         }
-        self.schedule.begin(now, &fresh);
-        for (id, _) in fresh {
-            self.join(id);
-            self.judge(id);
+        self.begin(now, &fresh);
+        let checks = self
+            .checks
+            .values()
+            .map(|checked| checked.check.name.as_str());
+        let used: BTreeSet<&str> = checks.collect();
+        self.groups.retain(|name, _| used.contains(name.as_str()));
+    }
+
+    /// Starts with new servers, and looks anew at who is watched.
+    fn begin(&mut self, now: Time, fresh: &[CheckId]) {
+        let asked = fresh.iter().filter_map(|id| {
+            let check = &self.checks.get(id)?.check;
+            let asks = !matches!(check.probe, Probe::Passive(_));
+            asks.then_some((*id, check.interval))
+        });
+        self.schedule.begin(now, &asked.collect::<Vec<_>>());
+        for id in fresh {
+            self.join(*id);
+            self.judge(*id);
         }
-        let groups = &mut self.groups;
-        groups.retain(|name, _| config.health_checks.iter().any(|check| check.name == *name));
+        self.watched.clear();
+        let mut all: Vec<CheckId> = self.by_name.values().copied().collect();
+        all.sort_unstable();
+        for id in all {
+            self.begin_watch(now, id);
+        }
     }
 
     /// Takes over what may change about a server that stays.
@@ -252,7 +284,7 @@ impl Board {
         let ramp = self.ramps.first().map(|(due, _)| *due);
         let brakes = self.groups.values().filter_map(Group::holding);
         let brake = brakes.map(|(_, _, until)| until).min();
-        [self.schedule.deadline(), ramp, brake]
+        [self.schedule.deadline(), self.watch_deadline(), ramp, brake]
             .into_iter()
             .flatten()
             .min()
@@ -260,18 +292,27 @@ impl Board {
 
     /// Takes in what a job came to. Every job must end here, once.
     pub fn finish(&mut self, now: Time, id: CheckId, outcome: Outcome, out: &mut Vec<Change>) {
-        let Some(checked) = self.checks.get_mut(&id) else {
+        let Some(checked) = self.checks.get(&id) else {
             self.schedule.end(None); // Removed in the meantime.
             return;
         };
         let (started, late) = checked.started;
         self.schedule.lateness.add(late + outcome.waited);
+        self.take(now, id, outcome, out);
+        if let Some(checked) = self.checks.get(&id) {
+            let (period, jitter) = (interval(checked), checked.check.jitter);
+            self.schedule.end(Some((id, now, started, period, jitter)));
+        }
+    }
+
+    /// What follows from an outcome, for the server and for the others of its check.
+    fn take(&mut self, now: Time, id: CheckId, outcome: Outcome, out: &mut Vec<Change>) {
+        let Some(checked) = self.checks.get_mut(&id) else {
+            return;
+        };
         let (finding, reason) = (outcome.finding, outcome.reason.clone());
         let was_down = checked.machine.state() == State::Down;
         let turn = checked.machine.step(now, outcome, &checked.check);
-        let period = interval(checked);
-        let jitter = checked.check.jitter;
-        self.schedule.end(Some((id, now, started, period, jitter)));
         let group = self.groups.entry(checked.check.name.clone()).or_default();
         let mut touched: BTreeSet<CheckId> = BTreeSet::from([id]);
         match turn {

@@ -275,7 +275,10 @@ impl Tally {
             Finding::Fail | Finding::Silent => self.failures += 1,
             Finding::Local => return,
         }
-        self.durations.add(outcome.duration);
+        // A passive check takes no time.
+        if !outcome.duration.is_zero() {
+            self.durations.add(outcome.duration);
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use std::thread;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use weir_engine::counters::Outcomes;
 use weir_engine::time::Time;
 
-use super::board::{Board, Change, Job};
+use super::board::{Board, Change, Job, Name};
 use super::machine::Outcome;
 use super::probe::{self, Way};
 use crate::config::Config;
@@ -22,6 +23,8 @@ pub trait Ways {
     /// The probe has ended: its way is not used any more. What is known of the way may be added
     /// to the outcome's reason.
     fn close(&mut self, now: Time, job: &Job, way: &Way, outcome: &mut Outcome);
+    /// What became of the flows of a server, by the names of its service and itself; sums.
+    fn flows(&mut self, name: &Name) -> Option<Outcomes>;
 }
 
 /// A probe that the thread is to run, and when it was handed over.
@@ -92,6 +95,7 @@ impl Runner {
         if self.board.deadline().is_none_or(|at| now < at) {
             return;
         }
+        self.board.watch(now, &mut |name| ways.flows(name), changes);
         self.board.expire(now, &mut self.jobs, changes);
         for job in std::mem::take(&mut self.jobs) {
             match self.orders() {

@@ -52,17 +52,28 @@ pub(super) fn read(root: &Fields, sink: &mut Sink<'_>) -> Checks {
 
 /// The keys that only some types of check use.
 const USES: [(&str, &[&str]); 9] = [
-    ("tcp", &["phase_timeouts", "path"]),
-    ("http", &["url", "host", "expect", "phase_timeouts", "path"]),
+    ("tcp", &["phase_timeouts", "path", "initial"]),
+    (
+        "http",
+        &["url", "host", "expect", "phase_timeouts", "path", "initial"],
+    ),
     (
         "https",
-        &["url", "host", "tls", "expect", "phase_timeouts", "path"],
+        &[
+            "url",
+            "host",
+            "tls",
+            "expect",
+            "phase_timeouts",
+            "path",
+            "initial",
+        ],
     ),
-    ("udp", &["send", "expect", "path"]),
-    ("dns", &["query", "query_type", "expect", "path"]),
-    ("icmp", &[]),
-    ("smtp", &["phase_timeouts", "path"]),
-    ("script", &["command"]),
+    ("udp", &["send", "expect", "path", "initial"]),
+    ("dns", &["query", "query_type", "expect", "path", "initial"]),
+    ("icmp", &["initial"]),
+    ("smtp", &["phase_timeouts", "path", "initial"]),
+    ("script", &["command", "initial"]),
     ("passive", &["passive"]),
 ];
 
@@ -127,9 +138,10 @@ fn check(name: &str, fields: &Fields, sink: &mut Sink<'_>) -> Option<HealthCheck
         },
         rise: fields.get("rise"),
         fall: fields.get("fall"),
+        // Clients' flows say nothing about a server that gets none.
         initial: match fields.get("initial") {
-            "up" => Initial::Up,
-            _ => Initial::Down,
+            "down" if kind != "passive" => Initial::Down,
+            _ => Initial::Up,
         },
         dampening: dampening(&fields.section("dampening", &DAMPENING), sink),
         brake: brake(&fields.section("brake", &BRAKE)),

@@ -342,8 +342,8 @@ pub(in super::super) static PASSIVE: Section = Section {
             PERCENT,
             "80",
             "Percent of a server's new flows in one interval that time out before they are \
-             established or are reset by it. The server must also fare much worse than its peers: \
-             a SYN flood makes all look dead.",
+             established (after a minute) or are refused by it (mode nat). The server must also \
+             lose twice as many as its peers: a SYN flood makes all look dead.",
         )
         .default("50"),
         Key::new(
@@ -360,8 +360,9 @@ pub(in super::super) static PASSIVE: Section = Section {
             "hold",
             PERIOD,
             "1m",
-            "How long such a server gets no new flow before it is tried again.",
+            "How long such a server gets no new flow before it is tried again. Flows of before \
+             count for up to two minutes.",
         )
-        .default("30s"),
+        .default("2m"),
     ],
 };

@@ -56,7 +56,7 @@ fn every_type_has_its_keys() {
     let passive = Probe::Passive(Passive {
         share: 80,
         flows: 20,
-        hold: Duration::from_secs(30),
+        hold: Duration::from_secs(120),
     });
     assert_eq!(read("type: passive, passive: {share: 80}").probe, passive);
 }
@@ -119,6 +119,10 @@ fn keys_of_another_type_are_refused() {
         ("type: dns, query: a..b", "a domain name"),
         ("type: tcp, dampening: {falls: 1}", "at least 2"),
         ("type: tcp, jitter: 51", "out of range"),
+        (
+            "type: passive, initial: down",
+            "initial: a check of type passive",
+        ),
     ] {
         refuse(&check(keys), expected);
     }
