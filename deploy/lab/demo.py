@@ -116,6 +116,39 @@ def show_failure(report, it, mode):
     all_serve(report, it, mode)
 
 
+def show_mistakes(report, it):
+    """The two mistakes that most LVS installations have made, found by Weir itself."""
+    report.section("the classic mistakes: the VIP missing on a server, and a server that leaks it")
+    vip, (bare, leaky) = it.lab.vip("dr"), it.lab.servers_of("dr")[:2]
+    it.fabric[bare.name].ip(f"addr del {vip}/32 dev lo")
+    took = it.director.wait_server("dr", bare.name, up=False, seconds=OUT_MAX * 3)
+    why = last_result(it, f"dr/{bare.name}")
+    report.check(f"{vip} is missing on its lo" in why,
+                 f"{vip} taken from {bare.name}'s lo: out after {took:.1f} s, its own address well",
+                 why)
+    report.note(f"{bare.name}: {why}")
+    it.fabric[bare.name].ip(f"addr add {vip}/32 dev lo")
+    it.director.wait_server("dr", bare.name, up=True, seconds=BACK_MAX * 3)
+
+    space = it.fabric[leaky.name]
+    space.sysctl(net__ipv4__conf__all__arp_announce=0)
+    space.run("ip", "neigh", "flush", "all")
+    neighbour = it.lab.servers_of("nat")[0].address(4)
+    space.run("ping", "-c1", "-W1", "-I", vip, neighbour, check=False)
+    took = wait_until(lambda: f"dr/{leaky.name}" in it.director.weir("show", "arp").stdout, 10,
+                      f"{leaky.name} named in `weir show arp`")
+    report.check(True, f"{leaky.name} asks as {vip} (arp_announce=0): named after {took:.1f} s")
+    report.note(paint("$ weir show arp", "dim"))
+    report.note(it.director.weir("show", "arp").stdout.rstrip())
+    space.sysctl(net__ipv4__conf__all__arp_announce=2)
+
+
+def last_result(it, server):
+    """What the newest probe of a server found, in words."""
+    told = json.loads(it.director.weir("show", "health", server, "--json").stdout)
+    return told["health"][0]["results"][0]["detail"]
+
+
 def show_explain(report, it, mode):
     """Weir says what it would do with a packet, and names a server that exists."""
     words = ("explain", "tcp", f"{CLIENTS.v4(CLIENT)}:40000", f"{it.lab.vip(mode)}:80")
@@ -184,6 +217,8 @@ def demo(report):
                 if name == "two-port":
                     show_failure(report, it, mode)
                     show_explain(report, it, mode)
+            if name == "two-port":
+                show_mistakes(report, it)
             show_books(report, it)
 
 
