@@ -53,6 +53,7 @@ impl Thread {
         // Both are bounded by the number of probes in flight.
         let (orders, incoming) = mpsc::unbounded_channel();
         let (outgoing, results) = mpsc::unbounded_channel();
+        raise_descriptor_limit();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -124,6 +125,20 @@ impl Runner {
     /// The verdicts and reports.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+}
+
+/// Allows as many descriptors as the system lets us: each probe in flight has one, and the usual
+/// soft limit of 1,024 is below what a thousand silent servers need.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of descriptors stays: many probes may fail locally");
     }
 }
 
