@@ -23,6 +23,8 @@ const QUEUE_MAX: usize = 20_000;
 /// After a split the winner announces at once; who lost may have spoken last, until the winner's
 /// next repetition, 1.1 s later.
 const ANNOUNCED: Duration = Duration::from_millis(1200);
+/// An advert's way, and the turns of two control threads.
+const TURNS: Duration = Duration::from_millis(4);
 /// FNV-1a, 64 bits.
 const HASH_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const HASH_PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -243,7 +245,7 @@ impl<'a> World<'a> {
             }
         }
         self.judge.unwatch();
-        Ok(())
+        if split { Ok(()) } else { self.hand_over() }
     }
 
     /// How long it may take until one director serves and all know it: links are looked at every
@@ -259,6 +261,53 @@ impl<'a> World<'a> {
         let down = self.interval * 3 + skew;
         let links = Duration::from_millis(100);
         links + delay.unwrap_or_default() + down * 2 + self.interval * 2 + ANNOUNCED
+    }
+
+    /// Who is Active now, by instance.
+    fn actives(&self) -> Vec<Vec<usize>> {
+        let active = |at: usize| {
+            let all = self.directors.iter().filter(|d| d.is_active(self.now, at));
+            all.map(|d| d.number).collect()
+        };
+        (0..self.segments.len()).map(active).collect()
+    }
+
+    /// The Active ends, in order or not, on a network that is whole: another takes over in time
+    /// (V28, V32, V36, V38).
+    fn hand_over(&mut self) -> Result<(), Wrong> {
+        let Some(&[active]) = self.actives().first().map(Vec::as_slice) else {
+            return Ok(());
+        };
+        let others = self
+            .directors
+            .iter()
+            .filter(|d| d.is_running() && d.number != active);
+        let slowest = others.map(|d| self.wishes[d.number].priority).min();
+        let Some(slowest) = slowest else {
+            return Ok(());
+        };
+        let base = match self.plan.version {
+            2 => Duration::from_secs(1),
+            _ => self.interval,
+        };
+        let skew = base * (256 - u32::from(slowest)) / 256;
+        let in_order = self.random.chance(500);
+        let (end, within) = match in_order {
+            true => (Trouble::Stop(active), skew + TURNS),
+            false => (Trouble::Kill(active), self.interval * 3 + skew + TURNS),
+        };
+        self.happen(end)?;
+        self.run(within)?;
+        for (instance, actives) in self.judge.instances.iter().zip(self.actives()) {
+            // An instance of the other family may have had another Active all along.
+            if actives.is_empty() {
+                let name = instance.name;
+                return Err(format!(
+                    "{name}: nobody took over from {active} in {within:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Lets this much time pass.
@@ -476,7 +525,11 @@ impl<'a> World<'a> {
                 if self.directors[number].control_runs() {
                     self.wishes[number] = self.built[number];
                     self.interval = self.interval.max(self.wishes[number].interval);
+                    let before = self.actives();
                     self.directors[number].adopt(now);
+                    if self.actives() != before {
+                        return Err(format!("a reload of {number} changed who is Active"));
+                    }
                     return self.listen(number);
                 }
             }
