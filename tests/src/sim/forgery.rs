@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_wire::addr::MacAddr;
 
-use super::plan::{self, ID, Instance, Plan};
+use super::plan::{self, ID, Instance, PASSWORD, Plan};
 use super::random::Random;
 use crate::frames::{self, Ip};
 
@@ -100,7 +100,13 @@ fn advert(plan: &Plan, instance: &Instance, flaw: Flaw, random: &mut Random) -> 
         }
     }
     if plan.version == 2 {
-        body.extend([0; 8]);
+        body[4] = plan.auth.into();
+        let password = if plan.auth {
+            PASSWORD
+        } else {
+            "\0\0\0\0\0\0\0\0"
+        };
+        body.extend(password.bytes());
     }
     match flaw {
         Flaw::Version => body[0] = (5 - plan.version) << 4 | 1,

@@ -12,6 +12,10 @@ use super::wire::PORT;
 
 /// The virtual router's identifier on every port.
 pub(super) const ID: u8 = 51;
+/// Of the owner of the addresses, which no file names.
+const PRIORITY_OWNER: u8 = 255;
+/// In version 2, where one is asked for.
+pub(super) const PASSWORD: &str = "11112222";
 /// Servers of the service.
 pub(super) const SERVERS: u8 = 2;
 
@@ -35,6 +39,10 @@ pub(super) struct Plan {
     pub(super) version: u8,
     pub(super) virtual_mac: bool,
     pub(super) unicast: bool,
+    /// Version 2 with a password.
+    pub(super) auth: bool,
+    /// Version 3 over IPv4 with RFC 9568's checksum.
+    pub(super) plain_sum: bool,
     /// Switches of each segment.
     pub(super) switches: Vec<usize>,
     pub(super) directors: Vec<Wish>,
@@ -52,6 +60,13 @@ pub(super) struct Wish {
     pub(super) preempt_delay: Duration,
     /// Services besides the one that clients use.
     pub(super) extra: u8,
+}
+
+impl Wish {
+    /// Whether it takes over from a living Active of lower priority.
+    pub(super) fn preempts(&self) -> bool {
+        self.preempt || self.priority == PRIORITY_OWNER
+    }
 }
 
 /// One virtual router, as all directors have it.
@@ -75,6 +90,14 @@ impl Instance {
             true => MacAddr([0, 0, 0x5e, 0, family, ID]),
             false => director_mac(director, self.segment),
         }
+    }
+}
+
+/// How a priority is said in a file.
+fn rank(priority: u8) -> String {
+    match priority {
+        PRIORITY_OWNER => "owner: true".to_owned(),
+        priority => format!("priority: {priority}"),
     }
 }
 
@@ -124,7 +147,12 @@ impl Plan {
         }
         let segments = if shape == Shape::Group { 2 } else { 1 };
         let count = random.pick(&[2, 2, 2, 3]);
-        let priorities = random.pick(&[[150, 100, 50], [100, 100, 100], [200, 100, 100]]);
+        let priorities = random.pick(&[
+            [150, 100, 50],
+            [100, 100, 100],
+            [200, 100, 100],
+            [PRIORITY_OWNER, 100, 50],
+        ]);
         let directors = (0..count).map(|n| Wish {
             priority: priorities[n],
             interval,
@@ -143,6 +171,8 @@ impl Plan {
             virtual_mac: random.chance(700),
             unicast: random.chance(150) && matches!(shape, Shape::V4 | Shape::Group),
             switches: (0..segments).map(|_| 1 + random.below(2)).collect(),
+            auth: version == 2 && random.chance(500),
+            plain_sum: version == 3 && random.chance(200),
             clients: 2,
             leak: random.chance(100),
         }
@@ -249,10 +279,10 @@ impl Plan {
         let _ = writeln!(
             text,
             "  - name: {name}\n    port: p{segment}\n    id: {ID}\n    version: {}\n    \
-             priority: {}\n    interval: {}ms\n    preempt: {}\n    preempt_delay: {}ms\n    \
+             {}\n    interval: {}ms\n    preempt: {}\n    preempt_delay: {}ms\n    \
              virtual_mac: {}\n    addresses: [{}]",
             self.version,
-            wish.priority,
+            rank(wish.priority),
             wish.interval.as_millis(),
             wish.preempt,
             wish.preempt_delay.as_millis(),
@@ -261,6 +291,12 @@ impl Plan {
         );
         if self.shape == Shape::Group {
             text.push_str("    group: pair\n");
+        }
+        if self.auth {
+            let _ = writeln!(text, "    auth: {{type: pass, password: \"{PASSWORD}\"}}");
+        }
+        if self.plain_sum && instance.is_v4() {
+            text.push_str("    checksum: rfc9568\n");
         }
         if self.unicast {
             let peers = (0..self.directors.len()).filter(|peer| *peer != director);

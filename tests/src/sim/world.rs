@@ -216,7 +216,7 @@ impl<'a> World<'a> {
         let wishes: Vec<_> = self
             .wishes
             .iter()
-            .map(|w| (w.priority, w.preempt))
+            .map(|w| (w.priority, w.preempts()))
             .collect();
         let (network, cards, segments) = (&self.network, &self.cards, &self.segments);
         let joined = |at: usize, a: usize, b: usize| {
