@@ -28,11 +28,14 @@ use weir_engine::verdict::{PuntClass, Verdict};
 use weir_engine::{Engine, EngineConfig, EngineMemory, Ingress, Outcome};
 
 use super::plan;
+use super::wire::{self, Word};
 
 /// Frames that wait for the control thread, and in a card whose worker stands still.
 const RING_LEN: usize = 256;
 /// Flows of each family; the clients of a run make fewer.
 const FLOWS: usize = 64;
+/// Links and workers are looked at every 50 ms, by turns that may be as late.
+const NOTICED: Duration = Duration::from_millis(200);
 /// A turn with work is followed by the next after so long.
 const TURN: Duration = Duration::from_micros(30);
 
@@ -201,6 +204,13 @@ pub(super) struct Director {
     process: Option<Process>,
     pub(super) halted: Option<Halt>,
     halted_at: Time,
+    /// Since when links are down, by port.
+    down: Vec<Option<Time>>,
+    /// When it was last woken or started, and until when it may only listen because of that.
+    woken_at: Time,
+    listens_until: Time,
+    /// When another's resignation last came.
+    resigned_at: Time,
     /// How far its clocks are behind the world's, and the workers' clock ahead of the other.
     lag: Duration,
     worker_ahead: Duration,
@@ -223,6 +233,10 @@ impl Director {
             process: None,
             halted: None,
             halted_at: Time::ZERO,
+            down: Vec::new(),
+            woken_at: Time::ZERO,
+            listens_until: Time::ZERO,
+            resigned_at: Time::ZERO,
             lag,
             worker_ahead,
             ring: VecDeque::new(),
@@ -257,6 +271,8 @@ impl Director {
     pub(super) fn start(&mut self, now: Time, config: Config, seed: u64) {
         self.life += 1;
         self.ring.clear();
+        self.down = vec![None; config.ports.len()];
+        (self.woken_at, self.listens_until) = (now, now);
         let mac = |port: usize| plan::director_mac(self.number, port);
         let facts = (0..config.ports.len()).map(|port| PortFact {
             device: DeviceId(number(port)),
@@ -326,12 +342,23 @@ impl Director {
         }
     }
 
-    /// Lets it go on; what has come in the meantime is taken now.
-    pub(super) fn wake(&mut self, now: Time) {
-        if self.halted == Some(Halt::MachineAndClock) {
-            self.lag += now.since(self.halted_at);
+    /// Lets it go on; what has come in the meantime is taken now. `interval` is the longest
+    /// between adverts.
+    pub(super) fn wake(&mut self, now: Time, interval: Duration) {
+        let slept = now.since(self.halted_at);
+        match self.halted.take() {
+            Some(Halt::MachineAndClock) => self.lag += slept,
+            // Late for its own advert by three intervals and more, or for the wait of a Backup,
+            // at most four, by more than one.
+            Some(Halt::Machine | Halt::Control)
+                if slept > interval * 5 && self.resigned_at < self.halted_at =>
+            {
+                self.listens_until = now + interval;
+            }
+            Some(Halt::Machine | Halt::Control | Halt::Worker) => {}
+            None => return,
         }
-        self.halted = None;
+        self.woken_at = now;
         if let Some(process) = &self.process {
             process.plane.borrow_mut().is_stalled = false;
         }
@@ -356,13 +383,20 @@ impl Director {
             }
             return;
         }
+        if matches!(wire::read(frame), Word::Advert { priority: 0, .. }) {
+            // Who hears a resignation may take over after its skew.
+            (self.resigned_at, self.listens_until) = (now, now);
+        }
         self.tell_time(now);
         if let Some(process) = &self.process {
             process.plane.borrow_mut().receive(port, frame);
         }
     }
 
-    pub(super) fn set_link(&mut self, port: usize, up: bool) {
+    pub(super) fn set_link(&mut self, now: Time, port: usize, up: bool) {
+        if let Some(down) = self.down.get_mut(port) {
+            *down = (!up).then(|| down.unwrap_or(now));
+        }
         if let Some(process) = &self.process {
             process.plane.borrow_mut().links[port] = up;
         }
@@ -421,6 +455,22 @@ impl Director {
             .div_ceil(driver::TICK.as_nanos());
         let ticks = u32::try_from(ticks.max(1)).unwrap_or(u32::MAX);
         Some((self.last_turn + driver::TICK * ticks).max(now))
+    }
+
+    /// Why it must not call itself Active, if anything speaks against that.
+    pub(super) fn unfit(&self, now: Time) -> Option<&'static str> {
+        let stalled = (self.halted == Some(Halt::Worker)).then_some(self.halted_at);
+        let down = self.down.iter().flatten().min().copied();
+        let long = |since: Time| now.since(since.max(self.woken_at)) > NOTICED;
+        if now < self.listens_until {
+            Some("though it slept and must listen")
+        } else if stalled.is_some_and(long) {
+            Some("though its worker stands still")
+        } else if down.is_some_and(long) {
+            Some("though a port has no link")
+        } else {
+            None
+        }
     }
 
     /// What has left since the last call, in order.

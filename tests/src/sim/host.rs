@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use weir_wire::addr::MacAddr;
 
+use super::network::Network;
+use super::plan::{self, CLIENT, Plan, SERVER, SERVERS};
 use super::wire::{self, Word};
 
 /// What a host is.
@@ -93,4 +95,32 @@ impl Host {
         };
         vips.iter().map(deed).collect()
     }
+}
+
+/// Servers and clients, spread over the switches.
+pub(super) fn all(plan: &Plan, network: &mut Network) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    let mut add = |segment: usize, last: u8, kind: Kind| {
+        hosts.push(Host {
+            nic: network.connect(segment, last.into()),
+            mac: plan::host_mac(last),
+            addresses: [plan::v4(segment, last), plan::v6(segment, last)],
+            kind,
+        });
+    };
+    for last in SERVER..SERVER + SERVERS {
+        let leaks = match plan.leak && last == SERVER {
+            true => plan.services(),
+            false => Vec::new(),
+        };
+        add(plan.server_segment(), last, Kind::Server { leaks });
+    }
+    for last in CLIENT..CLIENT + plan.clients {
+        let kind = Kind::Client {
+            vips: plan.services(),
+            neighbours: BTreeMap::new(),
+        };
+        add(0, last, kind);
+    }
+    hosts
 }

@@ -11,7 +11,7 @@ use weir_wire::addr::MacAddr;
 
 use super::director::{Director, Speaker, Spoken};
 use super::network::Network;
-use super::plan::{self, Instance, Plan, SERVER};
+use super::plan::{self, Instance, Plan, SERVER, Shape};
 use super::wire::{self, Word};
 
 /// A served datagram takes this long at most on a whole network.
@@ -32,6 +32,8 @@ type Leave = Option<Time>;
 #[derive(Debug)]
 pub(super) struct Judge {
     pub(super) instances: Vec<Instance>,
+    /// All instances are one sync group.
+    is_group: bool,
     /// By director and instance.
     leaves: Vec<Vec<Leave>>,
     /// By instance: who announced it last.
@@ -63,6 +65,7 @@ impl Judge {
         let (directors, count) = (plan.directors.len(), instances.len());
         Self {
             instances,
+            is_group: plan.shape == Shape::Group,
             leaves: vec![vec![None; count]; directors],
             announcer: vec![None; count],
             stale: vec![false; count],
@@ -146,7 +149,12 @@ impl Judge {
                 let at = at.ok_or("an advert of no instance")?;
                 let until = clock + interval * 5 / 2;
                 self.leaves[number][at] = (priority != 0).then_some(until);
-                Ok(())
+                // The owner is Active as soon as it starts, and it starts anew after a fault.
+                let claims = (1..=254).contains(&priority);
+                match director.unfit(now).filter(|_| claims) {
+                    Some(why) => Err(format!("director {number} says it is Active {why}")),
+                    None => Ok(()),
+                }
             }
             Word::Claim {
                 address,
@@ -233,9 +241,14 @@ impl Judge {
                     Some(_) => {}
                 }
             }
-            let gone = self.actives[at].iter().filter(|d| !actives.contains(d));
-            let unheard = |gone: &usize| actives.iter().any(|other| !hears(at, *gone, *other));
-            self.stale[at] |= gone.into_iter().any(unheard);
+            let mut gone = self.actives[at].iter().filter(|d| !actives.contains(d));
+            let heard = |gone: &usize| actives.iter().all(|other| hears(at, *gone, *other));
+            match gone.clone().all(heard) {
+                false => self.stale[at] = true,
+                // The other was told, and what it announces now reaches everybody.
+                true if gone.next().is_some() && is_fine(at) => self.partial[at] = false,
+                true => {}
+            }
             if actives.iter().any(|d| !self.actives[at].contains(d)) {
                 self.partial[at] = !is_fine(at);
             }
@@ -305,6 +318,10 @@ impl Judge {
                 }
             }
             watched.push(actives);
+        }
+        // The instances of a group are all in one place, even where their networks differ.
+        if self.is_group && watched.iter().any(|actives| *actives != watched[0]) {
+            return Err(format!("the group is apart: {watched:?}"));
         }
         self.watched = Some(watched);
         self.datagrams.clear();

@@ -7,10 +7,10 @@ use weir_engine::time::Time;
 use super::Outcome;
 use super::director::{BEGIN, Director};
 use super::forgery;
-use super::host::{Deed, Host, Kind};
+use super::host::{self, Deed, Host, Kind};
 use super::judge::{Judge, Wrong};
 use super::network::{Arrival, Frame, Network};
-use super::plan::{self, CLIENT, Plan, SERVER, SERVERS, Wish};
+use super::plan::{Plan, Wish};
 use super::queue::Queue;
 use super::random::Random;
 use super::trouble::{self, Scope, Trouble};
@@ -88,7 +88,7 @@ impl<'a> World<'a> {
                     .collect(),
             );
         }
-        let hosts = hosts(&plan, &mut network);
+        let hosts = host::all(&plan, &mut network);
         let interval = plan.directors[0].interval;
         Self {
             segments: plan.instances().iter().map(|i| i.segment).collect(),
@@ -200,7 +200,7 @@ impl<'a> World<'a> {
             self.happen(Trouble::Wake(number))?;
             self.happen(Trouble::Adopt(number))?;
             for segment in 0..self.network.segments() {
-                self.directors[number].set_link(segment, true);
+                self.directors[number].set_link(self.now, segment, true);
             }
             let wanted = if absent == Some(number) {
                 Trouble::Kill(number)
@@ -503,7 +503,7 @@ impl<'a> World<'a> {
             Trouble::Start(number) => return self.start(number),
             Trouble::Halt(number, halt) => self.directors[number].halt(now, halt),
             Trouble::Wake(number) => {
-                self.directors[number].wake(now);
+                self.directors[number].wake(now, self.interval);
                 return self.listen(number);
             }
             Trouble::Resign(number) => {
@@ -544,7 +544,7 @@ impl<'a> World<'a> {
             }
             Trouble::Link(number, segment, up) => {
                 self.network.set_link(self.cards[number][segment], up);
-                self.directors[number].set_link(segment, up);
+                self.directors[number].set_link(now, segment, up);
             }
             Trouble::Trunk(segment, up) => self.network.set_trunk(segment, up),
             Trouble::Weather(segment, weather) => self.network.set_weather(segment, weather),
@@ -575,32 +575,4 @@ impl<'a> World<'a> {
         self.directors[number].start(self.now, config, self.seed);
         self.listen(number)
     }
-}
-
-/// Servers and clients, spread over the switches.
-fn hosts(plan: &Plan, network: &mut Network) -> Vec<Host> {
-    let mut hosts = Vec::new();
-    let mut add = |segment: usize, last: u8, kind: Kind| {
-        hosts.push(Host {
-            nic: network.connect(segment, last.into()),
-            mac: plan::host_mac(last),
-            addresses: [plan::v4(segment, last), plan::v6(segment, last)],
-            kind,
-        });
-    };
-    for last in SERVER..SERVER + SERVERS {
-        let leaks = match plan.leak && last == SERVER {
-            true => plan.services(),
-            false => Vec::new(),
-        };
-        add(plan.server_segment(), last, Kind::Server { leaks });
-    }
-    for last in CLIENT..CLIENT + plan.clients {
-        let kind = Kind::Client {
-            vips: plan.services(),
-            neighbours: std::collections::BTreeMap::new(),
-        };
-        add(0, last, kind);
-    }
-    hosts
 }
