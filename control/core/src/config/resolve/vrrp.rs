@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use weir_wire::vrrp::{AUTH_LEN, HEADER_LEN};
+
 use super::super::diagnostic::Sink;
 use super::super::tables::{VRRP_AUTH, VRRP_NOTIFY, VRRP_UNICAST};
 use super::super::types::{Notify, Service, Track, Tracked, VrrpChecksum, VrrpInstance};
@@ -13,6 +15,8 @@ use super::{Taken, command, dangling};
 
 /// Longest interval of version 3: 4095 centiseconds (RFC 9568 §5.2.7).
 const INTERVAL_V3_MAX: Duration = Duration::from_millis(40_950);
+/// Addresses of an advert: it counts them in one octet.
+const ADDRESSES_MAX: usize = 255;
 
 pub(super) fn read(
     root: &Fields,
@@ -263,6 +267,7 @@ fn placed(
             sink,
         );
     } else if let Some(port) = ports.find(&instance.port) {
+        fits(instance, fields, port.mtu, sink);
         let same_family = |a: IpAddr| a.is_ipv4() == first.is_ipv4();
         if !port
             .addresses
@@ -274,6 +279,27 @@ fn placed(
                 .label("advertisements need one as their source");
         }
     }
+}
+
+/// An advert is one packet, never a fragment: its addresses must fit (V26).
+fn fits(instance: &VrrpInstance, fields: &Fields, mtu: u16, sink: &mut Sink<'_>) {
+    let is_v4 = instance.addresses.first().is_none_or(IpAddr::is_ipv4);
+    let (ip_len, address_len) = if is_v4 { (20, 4) } else { (40, 16) };
+    let auth_len = if instance.version == 2 { AUTH_LEN } else { 0 };
+    let room = usize::from(mtu).saturating_sub(ip_len + HEADER_LEN + auth_len);
+    let (count, count_max) = (instance.addresses.len(), room / address_len);
+    if count <= count_max.min(ADDRESSES_MAX) {
+        return;
+    }
+    let why = if count_max < ADDRESSES_MAX {
+        format!("{count_max} fit: port `{}` has mtu {mtu}", instance.port)
+    } else {
+        format!("{ADDRESSES_MAX} fit: an advert counts them in one octet")
+    };
+    let message = format!("addresses: {count} do not fit into one advert");
+    sink.error(fields.span_of("addresses"), message)
+        .label(why)
+        .help("list the others in `extra_addresses`: answered for alike, but not advertised");
 }
 
 fn family_name(is_v4: bool) -> &'static str {

@@ -82,11 +82,11 @@ pub(in super::super) static VRRP: Section = Section {
             Kind::List {
                 of: &Kind::Word(&ADDRESS),
                 min: 1,
-                max: 255,
+                max: 4096,
             },
             "[192.0.2.10]",
-            "VIPs in advertised order; one that no service uses is a floating \
-             gateway.",
+            "VIPs in advertised order, at most 255 and as many as one packet holds; one that no \
+             service uses is a floating gateway.",
         )
         .required(),
         Key::new(

@@ -313,6 +313,47 @@ fn v25_a_sub_second_interval_needs_vrrp_version_3() {
     accept(&vrrp("addresses: [192.0.2.10], interval: 500ms"));
 }
 
+/// An instance with so many VIPs, on wan0 of this MTU, without IPv6 if that is too small for it.
+fn many(first: &str, count: u16, keys: &str, mtu: u16) -> String {
+    let vips: Vec<String> = (1..=count)
+        .map(|n| match first {
+            "v4" => format!("198.51.{}.{}", n >> 8, n & 255),
+            _ => format!("\"2001:db8:1::{n:x}\""),
+        })
+        .collect();
+    let text = vrrp(&format!("addresses: [{}], {keys}", vips.join(", ")));
+    let dips = if mtu < 1280 {
+        ""
+    } else {
+        ", \"2001:db8::2/64\""
+    };
+    text.replace(
+        "addresses: [192.0.2.2/24, \"2001:db8::2/64\"]",
+        &format!("addresses: [192.0.2.2/24{dips}], mtu: {mtu}"),
+    )
+}
+
+#[test]
+fn v26_an_advert_is_one_packet_and_counts_its_addresses_in_one_octet() {
+    accept(&many("v4", 255, "version: 3", 1500));
+    refuse(
+        &many("v4", 256, "version: 3", 1500),
+        "256 do not fit into one advert",
+    );
+    refuse(&many("v4", 256, "version: 2", 9000), "255 fit: an advert");
+    accept(&many("v4", 243, "version: 3", 1000));
+    refuse(
+        &many("v4", 244, "version: 3", 1000),
+        "243 fit: port `wan0` has mtu 1000",
+    );
+    // Version 2 ends in eight octets of authentication, used or not.
+    accept(&many("v4", 241, "version: 2", 1000));
+    refuse(&many("v4", 242, "version: 2", 1000), "241 fit");
+    accept(&many("v6", 90, "version: 3", 1500));
+    refuse(&many("v6", 91, "version: 3", 1500), "90 fit");
+    refuse(&many("v6", 91, "version: 3", 1500), "`extra_addresses`");
+}
+
 #[test]
 fn vrrp_instances_fit_their_port_and_version() {
     refuse_vrrp(
