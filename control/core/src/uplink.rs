@@ -113,7 +113,8 @@ pub struct UplinkCounters {
 const fn rate(class: PuntClass) -> u32 {
     match class {
         PuntClass::Arp | PuntClass::Nd => 2_000,
-        PuntClass::Vrrp => 1_000,
+        // What workers let through of it is sound, and a hundred instances may speak every 10 ms.
+        PuntClass::Vrrp => 10_000,
         // Health replies, BGP, ssh: a bulk transfer over the TAP must still be possible.
         PuntClass::Dip => 50_000,
         PuntClass::Routed => 20_000,

@@ -25,6 +25,7 @@ pub mod note;
 mod outcome;
 pub mod path;
 pub mod pipeline;
+pub mod police;
 mod rewrite;
 pub mod routes;
 pub mod scheduler;

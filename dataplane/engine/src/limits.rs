@@ -5,7 +5,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use weir_wire::addr::Address;
+use weir_wire::addr::{Address, MacAddr};
 
 use crate::flow::HashKey;
 use crate::time::Time;
@@ -42,6 +42,10 @@ pub const FRAGMENT_RUNS: usize = 6;
 /// Clients whose answers are limited separately, in pairs of slots of 16 octets: 64 KiB per worker.
 /// Clients beyond it share.
 pub const ANSWER_CLIENTS: usize = 4096;
+
+/// MACs whose ARP, ND and VRRP for control are limited separately, in pairs of slots of 16 octets:
+/// twice 16 KiB per worker. An on-link neighbourhood is some hundred; beyond it they share.
+pub const PUNT_SOURCES: usize = 1024;
 
 /// Permission for so many events per second, and for a burst of as many as one second brings.
 ///
@@ -155,10 +159,15 @@ impl ClientBuckets {
     /// Takes a token of a client's. `false`: it has none.
     #[inline]
     pub fn take<A: Address>(&mut self, client: A, now: Time) -> bool {
-        if self.rate.interval == 0 {
-            return true;
-        }
-        let client = self.hash_key.hash_address(client);
+        self.rate.interval == 0 || self.take_hashed(self.hash_key.hash_address(client), now)
+    }
+
+    /// The same for a client that is known by its MAC.
+    pub fn take_mac(&mut self, client: MacAddr, now: Time) -> bool {
+        self.rate.interval == 0 || self.take_hashed(self.hash_key.hash_mac(client), now)
+    }
+
+    fn take_hashed(&mut self, client: u64, now: Time) -> bool {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "usize has 64 bits where DPDK runs"

@@ -62,6 +62,10 @@ pub struct Instance {
     pub name: Box<str>,
     /// Where it speaks, and its VIPs are answered for.
     pub port: PortId,
+    /// Its identifier on that port (VRID), apart for each family.
+    pub id: u8,
+    /// Whether its VIPs are IPv4 addresses.
+    pub is_v4: bool,
     /// The MAC of its VIPs: the virtual one, or the port's.
     pub mac: MacAddr,
 }

@@ -158,23 +158,18 @@ pub struct Repr<'a> {
 
 impl Repr<'_> {
     /// Octets of the message.
-    pub fn len(&self) -> usize {
+    pub fn buffer_len(&self) -> usize {
         let is_v4 = self.addresses.first().is_none_or(IpAddr::is_ipv4);
         let auth = if self.version == 2 { AUTH_LEN } else { 0 };
         HEADER_LEN + self.addresses.len() * address_len(is_v4) + auth
     }
 
-    /// Whether there is no octet: never.
-    pub const fn is_empty(&self) -> bool {
-        false
-    }
-
-    /// Writes the message into the first [`Self::len`] octets of `out`. `pseudo`: source and
+    /// Writes the message into the first [`Self::buffer_len`] octets of `out`. `pseudo`: source and
     /// destination, if the checksum covers them.
     ///
     /// `None` if `out` is shorter, and nothing is to be used then.
     pub fn emit(&self, out: &mut [u8], pseudo_header: Option<(IpAddr, IpAddr)>) -> Option<()> {
-        let out = out.get_mut(..self.len())?;
+        let out = out.get_mut(..self.buffer_len())?;
         out.fill(0);
         let (head, mut body) = out.split_first_chunk_mut::<HEADER_LEN>()?;
         let timing = if self.version == 2 {
@@ -230,7 +225,7 @@ mod tests {
     fn emit(repr: &Repr<'_>, pseudo: Option<(IpAddr, IpAddr)>) -> ([u8; 64], usize) {
         let mut out = [0xa5; 64];
         repr.emit(&mut out, pseudo).expect("there is room");
-        (out, repr.len())
+        (out, repr.buffer_len())
     }
 
     #[test]

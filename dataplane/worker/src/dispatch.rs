@@ -99,7 +99,7 @@ impl Worker {
         let Some(port) = self.port_of(device, frame.data()) else {
             return self.count_drop(DropReason::UnknownVlan);
         };
-        if !self.policer.admits(class, now) {
+        if !(self.policer).admits(&self.tables, (port, class), frame.data(), now) {
             return self.count_drop(DropReason::PuntLimited);
         }
         match self.parts.control.punts.push(Punt { port, class, frame }) {

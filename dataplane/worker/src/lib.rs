@@ -25,5 +25,5 @@ pub use idle::Idle;
 pub use io::DpdkIo;
 pub use mesh::{ControlEnd, ControlLink, DeviceQueues, WorkerParts, build, control_link};
 pub use poll::{Worker, WorkerConfig};
-pub use punt::{Punt, PuntLimits};
+pub use punt::Punt;
 pub use stats::{BURST_BUCKETS, WorkerStats};

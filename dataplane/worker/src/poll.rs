@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weir_dpdk::{Burst, Mempool, Tsc};
 use weir_engine::id::{PortId, WorkerId};
 use weir_engine::limits::{FLOWS_SWEPT_PER_IDLE_LOOP, FLOWS_SWEPT_PER_LOOP};
+use weir_engine::police::Policer;
 use weir_engine::tables::Tables;
 use weir_engine::time::Time;
 use weir_engine::verdict::Verdict;
@@ -15,7 +16,6 @@ use crate::hold::Hold;
 use crate::idle::{Backoff, Idle};
 use crate::io::DpdkIo;
 use crate::mesh::WorkerParts;
-use crate::punt::{PuntLimits, PuntPolicer};
 use crate::stats::WorkerStats;
 
 /// What a worker is made of, besides queues and rings.
@@ -33,8 +33,8 @@ pub struct WorkerConfig {
     pub clock: Tsc,
     /// Poll, or nap when idle.
     pub idle: Idle,
-    /// Limits of frames for control.
-    pub punt_limits: PuntLimits,
+    /// Limits frames for control.
+    pub policer: Policer,
     /// Where it counts.
     pub stats: Arc<WorkerStats>,
 }
@@ -50,7 +50,7 @@ pub struct Worker {
     pub(crate) io: DpdkIo,
     pub(crate) outcome: Outcome,
     pub(crate) hold: Hold,
-    pub(crate) policer: PuntPolicer,
+    pub(crate) policer: Policer,
     pub(crate) stopping: bool,
     pub(crate) retry_held: bool,
     backoff: Backoff,
@@ -72,7 +72,7 @@ impl Worker {
             outcome: Outcome::new(),
             hold: Hold::new(),
             retry_held: false,
-            policer: PuntPolicer::new(config.punt_limits),
+            policer: config.policer,
             backoff: Backoff::new(config.idle),
             stopping: false,
         }

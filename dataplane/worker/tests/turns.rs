@@ -13,6 +13,7 @@ use weir_dpdk::{
 };
 use weir_engine::flow::HashKey;
 use weir_engine::id::{PortId, WorkerId};
+use weir_engine::police::{Policer, PuntLimits};
 use weir_engine::tables::{Mode, Tables};
 use weir_engine::testing::world::{ServiceSpec, Spec};
 use weir_engine::verdict::{DropReason, PuntClass};
@@ -20,8 +21,8 @@ use weir_engine::{Engine, EngineConfig, EngineMemory};
 use weir_wire::addr::Protocol;
 use weir_wire::checksum;
 use weir_worker::{
-    Command, ControlEnd, DeviceQueues, Idle, Outgoing, PuntLimits, Worker, WorkerConfig,
-    WorkerStats, build, control_link,
+    Command, ControlEnd, DeviceQueues, Idle, Outgoing, Worker, WorkerConfig, WorkerStats, build,
+    control_link,
 };
 
 /// More turns than any frame here needs to come to its end.
@@ -97,7 +98,7 @@ impl Director {
                 pool,
                 clock,
                 idle: Idle::Poll,
-                punt_limits: PuntLimits::default(),
+                policer: Policer::new(PuntLimits::default(), HashKey::new([1, 2, 3, 4])),
                 stats: Arc::clone(&stats),
             };
             workers.push(Worker::new(config, parts));

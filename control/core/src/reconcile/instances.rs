@@ -69,6 +69,8 @@ impl Instances {
         self.by_slot[usize::from(lease.0)] = Some(Instance {
             name: instance.name.as_str().into(),
             port,
+            id: instance.id,
+            is_v4: instance.addresses.first().is_none_or(IpAddr::is_ipv4),
             mac,
         });
     }

@@ -341,6 +341,8 @@ fn leased(mac: MacAddr) -> Tables {
     let instance = weir_engine::tables::Instance {
         name: "edge".into(),
         port: WAN,
+        id: 51,
+        is_v4: true,
         mac,
     };
     Tables {

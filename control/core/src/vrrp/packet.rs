@@ -302,7 +302,7 @@ pub(crate) fn emit(
     let pseudo = (!alone).then_some((from, to));
     match (from, to) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let len = IPV4_LEN + message.len();
+            let len = IPV4_LEN + message.buffer_len();
             let mut bytes = frame::start(to_mac, from_mac, EtherType::IPV4, len);
             let (ip, payload) = bytes[frame::HEADER_LEN..].split_first_chunk_mut()?;
             message.emit(payload, pseudo)?;
@@ -310,11 +310,11 @@ pub(crate) fn emit(
             Some(bytes)
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let len = IPV6_LEN + message.len();
+            let len = IPV6_LEN + message.buffer_len();
             let mut bytes = frame::start(to_mac, from_mac, EtherType::IPV6, len);
             let (ip, payload) = bytes[frame::HEADER_LEN..].split_at_mut(IPV6_LEN);
             message.emit(payload, pseudo)?;
-            ipv6_header(ip, src, dst, message.len());
+            ipv6_header(ip, src, dst, message.buffer_len());
             Some(bytes)
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,

@@ -9,9 +9,10 @@ use weir_control::config::{Config, CpuId, Idle as IdleSetting};
 use weir_dpdk::{Hugepages, PageKind, PinnedThread, leak_slice_with};
 use weir_engine::flow::{Bucket, FlowEntry, FlowMemory, HashKey};
 use weir_engine::id::WorkerId;
+use weir_engine::police::{Policer, PuntLimits};
 use weir_engine::{Engine, EngineConfig, EngineMemory};
 use weir_wire::addr::Address;
-use weir_worker::{ControlLink, Idle, PuntLimits, Worker, WorkerConfig, WorkerStats};
+use weir_worker::{ControlLink, Idle, Worker, WorkerConfig, WorkerStats};
 
 use super::devices;
 use super::random;
@@ -23,6 +24,7 @@ pub(crate) struct Prepared {
     pub(crate) cpu: usize,
     pub(crate) stats: Arc<WorkerStats>,
     engine: Engine,
+    policer: Policer,
 }
 
 /// Allocates all workers' tables. Says into `notes` where they had to go.
@@ -43,14 +45,15 @@ pub(crate) fn prepare(
             v6: flow_memory::<Ipv6Addr>(flows, hugepages, notes)?,
         };
         let stats = Arc::new(WorkerStats::new());
+        let hash_key = HashKey::new([
+            random::word()?,
+            random::word()?,
+            random::word()?,
+            random::word()?,
+        ]);
         let engine = EngineConfig {
             worker: worker_id(index)?,
-            hash_key: HashKey::new([
-                random::word()?,
-                random::word()?,
-                random::word()?,
-                random::word()?,
-            ]),
+            hash_key,
             seed: random::word()?,
         };
         let engine = Engine::new(engine, memory, Arc::clone(&stats.counters));
@@ -58,6 +61,7 @@ pub(crate) fn prepare(
             cpu: usize::from(cpu.0),
             stats,
             engine,
+            policer: Policer::new(PuntLimits::default(), hash_key),
         });
     }
     notes.dedup();
@@ -124,7 +128,7 @@ impl Launch {
                 pool: shared.pool,
                 clock: shared.clock,
                 idle: idle(&config),
-                punt_limits: PuntLimits::default(),
+                policer: prepared.policer,
                 stats: prepared.stats,
             };
             let run = move || {

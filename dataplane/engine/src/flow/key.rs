@@ -1,8 +1,9 @@
 //! What a flow is found by, and the keyed hash of it.
 
 use core::fmt;
+use core::net::Ipv6Addr;
 
-use weir_wire::addr::{Address, L4Port, Protocol};
+use weir_wire::addr::{Address, L4Port, MacAddr, Protocol};
 
 /// The two ends of a flow, as seen on one side of the director.
 ///
@@ -80,6 +81,14 @@ impl HashKey {
         fold(fold(high ^ k1, low ^ k0) ^ k2, k3)
     }
 
+    /// Hashes a MAC.
+    #[inline]
+    pub fn hash_mac(&self, MacAddr([a, b, c, d, e, f]): MacAddr) -> u64 {
+        self.hash_address(Ipv6Addr::from([
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f,
+        ]))
+    }
+
     /// Hashes a key.
     #[inline]
     pub fn hash<A: Address>(&self, key: &FlowKey<A>) -> FlowHash {
@@ -124,8 +133,7 @@ const fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::{Ipv4Addr, Ipv6Addr};
-    use weir_wire::addr::Protocol;
+    use core::net::Ipv4Addr;
 
     fn key(client: u32, port: u16) -> FlowKey<Ipv4Addr> {
         FlowKey {
