@@ -3,13 +3,17 @@
 //! They need root and `ip`; without, they say so and check nothing.
 
 use weir_engine::id::DeviceId;
+use weir_engine::time::Time;
+use weir_engine::verdict::PuntClass;
 use weir_wire::addr::MacAddr;
 
 use super::*;
 use crate::config::Config;
 use crate::ports::PortFact;
+use crate::responder::Responder;
 use crate::taps::Taps;
 use crate::testing::Namespace;
+use crate::uplink::Uplink;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const PORT: PortId = PortId(0);
@@ -39,7 +43,8 @@ async fn open() -> (Taps, Netlink) {
 /// Waits until the mirror is as `wanted` says.
 async fn until(view: &mut watch::Receiver<View>, wanted: impl Fn(&View) -> bool) {
     let reached = view.wait_for(|view| wanted(view));
-    let reached = tokio::time::timeout(Duration::from_secs(10), reached)
+    // A bound for a hung test, not a promise: 60,000 routes take seconds on a busy machine.
+    let reached = tokio::time::timeout(Duration::from_secs(60), reached)
         .await
         .is_ok();
     assert!(reached, "the mirror never got there: {:?}", *view.borrow());
@@ -185,6 +190,113 @@ fn a_kept_neighbour_makes_the_kernel_ask_on_the_tap() {
             !v.mirror.neighbours.contains_key(&(PORT, server))
         })
         .await;
+    });
+}
+
+/// What stands between workers and TAPs, for [`config`].
+fn edge() -> (Uplink, Responder) {
+    let config = config();
+    let inputs = crate::reconcile::Inputs {
+        config: &config,
+        overlay: &crate::overlay::Overlay::default(),
+        health: &crate::health::Verdicts::default(),
+        mirror: &Mirror::from_config(&config),
+        ports: &[PortFact {
+            device: DeviceId(0),
+            mac: MAC,
+            mtu: 1500,
+        }],
+        steering: &weir_engine::steering::Steering::default(),
+    };
+    let tables = crate::reconcile::reconcile(&Default::default(), &inputs);
+    let tables = tables.unwrap().tables;
+    let (mut uplink, mut responder) = (Uplink::default(), Responder::default());
+    uplink.configure(&tables);
+    responder.configure(Time::ZERO, &tables);
+    (uplink, responder)
+}
+
+/// A broadcast question for our address, or an unasked answer to us, from an invented host.
+fn spoofed(n: u32) -> Vec<u8> {
+    let [_, a, b, c] = n.to_be_bytes();
+    let (mac, source) = (
+        MacAddr([2, 9, 9, a, b, c]),
+        [192, 0, 2, c.clamp(30, 250)].into(),
+    );
+    let dip = [192, 0, 2, 2].into();
+    if n.is_multiple_of(2) {
+        return crate::arp::question((mac, source), MacAddr::BROADCAST, dip);
+    }
+    crate::arp::reply((mac, source), (MAC, dip))
+}
+
+#[test]
+fn a9_a_million_spoofed_senders_evict_and_change_nothing_that_is_kept() {
+    let Some(namespace) = Namespace::new("spoof") else {
+        return;
+    };
+    namespace.run_async(async || {
+        let (taps, netlink) = open().await;
+        let tap = taps.tap(PORT).unwrap();
+        let server: IpAddr = "192.0.2.21".parse().unwrap();
+        let mac = MacAddr([2, 0, 0, 0, 0, 0x21]);
+        assert!(netlink.keep(vec![(taps.interface(PORT).unwrap(), server)]));
+        let kept = async |view: &mut watch::Receiver<View>| {
+            until(view, |v| {
+                v.mirror.neighbours.get(&(PORT, server)) == Some(&mac)
+            })
+            .await;
+        };
+        let answer = crate::arp::reply((mac, [192, 0, 2, 21].into()), (MAC, [192, 0, 2, 2].into()));
+        let mut view = netlink.view();
+        // The kernel takes an answer once it has asked.
+        let mut buffer = [0; 2048];
+        let ask = [192, 0, 2, 21];
+        let asked = async {
+            while !matches!(tap.recv(&mut buffer), Ok(42..) if buffer[38..42] == ask) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), asked);
+        in_time.await.expect("a question");
+        tap.send(&answer).unwrap();
+        kept(&mut view).await;
+
+        // All that the limits of class and port let through in 500 seconds, and more.
+        let mut edge = edge();
+        let mut up = |now: Time, bytes: &[u8]| {
+            let (uplink, responder) = &mut edge;
+            let class = (PORT, PuntClass::Arp);
+            let up = uplink.up(now, class, bytes, responder, &mut Vec::new());
+            up.map(std::borrow::Cow::into_owned)
+        };
+        let mut passed = 0_u32;
+        for n in 0..1_000_000 {
+            let now = Time::ZERO + Duration::from_micros(u64::from(n) * 500);
+            if let Some(frame) = up(now, &spoofed(n)) {
+                passed += 1;
+                tap.send(&frame).unwrap();
+            }
+            if n.is_multiple_of(1000) {
+                while tap.recv(&mut buffer).is_ok() {} // The kernel's answers.
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(
+            (400_000..=500_000).contains(&passed),
+            "questions pass, unasked answers do not"
+        );
+        kept(&mut view).await;
+        // An answer about the server itself that nobody asked for changes nothing either.
+        let forged = crate::arp::reply(
+            (MacAddr([2, 9, 9, 9, 9, 9]), [192, 0, 2, 21].into()),
+            (MAC, [192, 0, 2, 2].into()),
+        );
+        assert_eq!(up(Time::ZERO + Duration::from_secs(600), &forged), None);
+        assert!(
+            view.borrow().mirror.neighbours.len() < 300,
+            "a subnet's worth at most"
+        );
     });
 }
 
