@@ -5,7 +5,8 @@
                                       +-- k  192.0.2.4   (a third, where it is wanted)
 
 With an inside, the directors have a second port there, .2 and .3 of 203.0.113.0/24, and a NAT
-server n1 (.31) whose default route is the floating gateway .254. The VIP 192.0.2.10 serves HTTP on port 80 and, for measuring, a UDP echo on port 7.
+server n1 (.31) whose default route is the floating gateway .254. The VIP 192.0.2.10 serves HTTP on
+port 80 and, for measuring, a UDP echo on port 7.
 """
 
 import json
@@ -162,7 +163,7 @@ class Keepalived:
     """keepalived 2.2.7 as one of the two directors; the VIP is on its interface."""
 
     def __init__(self, fabric, name, version, priority, interval, password=None, peer=None,
-                 vips=(f"{VIP}/32",)):
+                 vips=(f"{VIP}/32",), preempt=True):
         self.fabric, self.name, self.space = fabric, name, fabric[name]
         self.config = fabric.directory / f"{name}-keepalived.conf"
         self.log = fabric.directory / f"{name}-keepalived.log"
@@ -183,6 +184,7 @@ vrrp_instance edge {{
   virtual_router_id {VRID}
   priority {priority}
   advert_int {interval:g}
+  {"" if preempt else "nopreempt"}
   {auth}
   virtual_ipaddress {{
     {chr(10).join(vips)}
@@ -199,6 +201,11 @@ vrrp_instance edge {{
             self.process = self.space.start(
                 "keepalived", "-n", "-l", "-D", "-P", "-f", self.config,
                 "-p", pid[0], "-r", pid[1], log=log)
+
+    def stop(self):
+        """Ends it in order: it resigns and takes the VIP away."""
+        self.process.terminate()
+        self.process.wait(timeout=10)
 
     def kill(self):
         """A dead host: the processes at once, and the VIP that they leave behind."""
@@ -238,22 +245,30 @@ vrrp_instance edge {{
 
 
 class Frr:
-    """FRR's vrrpd as one of the two directors: version 3, the VIP on a macvlan with virtual MAC."""
+    """FRR's vrrpd as one of the two directors: the VIP on a macvlan with virtual MAC."""
 
-    DEVICE = "vrrp4-1"
-
-    def __init__(self, fabric, name, priority, interval):
+    def __init__(self, fabric, name, priority, interval, version=3, vip=VIP, preempt=True):
         self.fabric, self.name, self.space = fabric, name, fabric[name]
-        self.priority, self.interval = priority, interval
+        self.priority, self.interval, self.version = priority, interval, version
+        self.vip, self.preempt = vip, preempt
+        self.family = 6 if ":" in vip else 4
+        self.device = f"vrrp{self.family}-1"
         self.run = Path(f"/var/run/frr/{self.space.full_name}")
         self.running = []
 
     def start(self):
         """Starts zebra and vrrpd in the namespace, and configures the instance."""
-        self.space.ip(f"link add {self.DEVICE} link eth0 type macvlan mode bridge",
-                      f"link set {self.DEVICE} address 00:00:5e:00:01:{VRID:02x}",
-                      f"addr add {VIP}/24 dev {self.DEVICE}",
-                      f"link set {self.DEVICE} up")
+        mac = f"00:00:5e:00:0{1 if self.family == 4 else 2}:{VRID:02x}"
+        length = "24" if self.family == 4 else "64 nodad"
+        self.space.ip(f"link add {self.device} link eth0 type macvlan mode bridge",
+                      f"link set {self.device} address {mac}")
+        if self.family == 6:
+            # Random: by the MAC, which both directors have, their link-local addresses would be
+            # the same.
+            self.space.sysctl(**{f"net__ipv6__conf__{self.device}__disable_ipv6": 0,
+                                 f"net__ipv6__conf__{self.device}__addr_gen_mode": 3})
+        self.space.ip(f"addr add {self.vip}/{length} dev {self.device}",
+                      f"link set {self.device} up")
         self.run.mkdir(parents=True, exist_ok=True)
         shutil.chown(self.run, "frr", "frr")
         self.running = [
@@ -267,16 +282,18 @@ class Frr:
     def configure(self):
         """Configures the instance anew; whether it runs."""
         self.vtysh("conf t", "interface eth0", f"no vrrp {VRID}")
-        self.vtysh("conf t", "interface eth0", f"vrrp {VRID} version 3",
+        self.vtysh("conf t", "interface eth0", f"vrrp {VRID} version {self.version}",
                    f"vrrp {VRID} priority {self.priority}",
                    f"vrrp {VRID} advertisement-interval {int(self.interval * 1000)}",
-                   f"vrrp {VRID} ip {VIP}")
+                   f"{'' if self.preempt else 'no '}vrrp {VRID} preempt",
+                   f"vrrp {VRID} {'ip' if self.family == 4 else 'ipv6'} {self.vip}")
         return self.status() in ("Backup", "Master")
 
     def status(self):
-        """`Initialize`, `Backup` or `Master`, for IPv4."""
+        """`Initialize`, `Backup` or `Master`."""
         lines = self.vtysh(f"show vrrp {VRID}").splitlines()
-        return next((line.split()[-1] for line in lines if "Status (v4)" in line), "")
+        mark = f"Status (v{self.family})"
+        return next((line.split()[-1] for line in lines if mark in line), "")
 
     def vtysh(self, *commands):
         """Runs FRR commands."""
@@ -284,7 +301,7 @@ class Frr:
         return self.space.run("vtysh", "-N", self.space.full_name, *words, check=False).stdout
 
     def is_active(self):
-        """Whether it is Active for IPv4."""
+        """Whether it is Active."""
         return self.status() == "Master"
 
     def wait(self, active, seconds):
@@ -292,12 +309,18 @@ class Frr:
         return wait_until(lambda: self.is_active() == active, seconds,
                           f"FRR on {self.name} {'active' if active else 'backup'}", step=0.02)
 
+    def stop(self):
+        """Ends vrrpd in order: it resigns. The rest goes as with `kill`."""
+        self.running[-1].terminate()
+        self.running[-1].wait(timeout=10)
+        self.kill()
+
     def kill(self):
         """A dead host: the processes at once, and the device that they leave behind."""
         for process in self.running:
             process.kill()
             process.wait(timeout=5)
-        self.space.ip(f"link del {self.DEVICE}")
+        self.space.ip(f"link del {self.device}")
         shutil.rmtree(self.run, ignore_errors=True)
 
 

@@ -13,7 +13,8 @@
 //! Sans-I/O: after each [`Machine::step`] carry out all of `out` in order, then come back at
 //! [`Machine::deadline`] with [`Event::Expired`], or with the next event. Times are monotonic. What
 //! is not in the RFCs: a delay before preempting, groups that move together, a router that was
-//! woken late listens first (V40), and one that resigned lets any other be Active.
+//! woken late listens first (V40), one that resigned lets any other be Active, and one that yields
+//! to a superior says so once.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -175,6 +176,8 @@ pub struct Machine {
     /// When the last advert was sent; as Active only.
     sent: Time,
     announced: Time,
+    /// An inferior Active was heard, and the VIPs were not announced since.
+    owes_announcement: bool,
     /// From when on a living Active of lower priority is preempted.
     preempt_at: Option<Time>,
     /// After a resignation any Active is accepted, until none is heard.
@@ -196,6 +199,7 @@ impl Machine {
             timer: None,
             sent: Time::ZERO,
             announced: Time::ZERO,
+            owes_announcement: false,
             preempt_at: None,
             yields: false,
             wants: false,
@@ -301,6 +305,7 @@ impl Machine {
         if heard.priority == PRIORITY_RESIGN {
             // V33. It was Active beside this one, and caches may still follow it.
             self.advertise(now, out);
+            self.owes_announcement = true;
             self.announce(now, out);
         } else if heard.priority > self.effective
             || (heard.priority == self.effective && is_greater(heard.source, self.settings.source))
@@ -316,15 +321,8 @@ impl Machine {
             if self.settings.rules == Rules::V3 && rested {
                 self.advertise(now, out);
             }
+            self.owes_announcement = true;
             self.announce(now, out);
-        }
-    }
-
-    /// Announces the VIPs again, though not too often.
-    fn announce(&mut self, now: Time, out: &mut Vec<Action>) {
-        if now.since(self.announced) >= ANNOUNCE_INTERVAL_MIN {
-            self.announced = now;
-            out.push(Action::Announce);
         }
     }
 
@@ -356,6 +354,15 @@ impl Machine {
             return self.turn(now, State::Backup, Why::Late, out);
         }
         self.advertise(now, out);
+        self.announce(now, out);
+    }
+
+    /// Announces the VIPs again if that is owed and the last time is long enough ago.
+    fn announce(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.owes_announcement && now.since(self.announced) >= ANNOUNCE_INTERVAL_MIN {
+            (self.announced, self.owes_announcement) = (now, false);
+            out.push(Action::Announce);
+        }
     }
 
     fn advertise(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -375,6 +382,7 @@ impl Machine {
         let from = std::mem::replace(&mut self.state, to);
         (self.since, self.why) = (now, why);
         (self.wants, self.preempt_at) = (false, None);
+        self.owes_announcement = false;
         match to {
             State::Active => {
                 self.yields = false;
