@@ -121,25 +121,40 @@ pub(crate) fn advert(mac: MacAddr, vip: Ipv6Addr, to: Option<(MacAddr, Ipv6Addr)
     let (to_mac, to_ip) = to.unwrap_or((multicast_mac(ALL_NODES), ALL_NODES));
     let mut flags = NdiscNeighborFlags::OVERRIDE;
     flags.set(NdiscNeighborFlags::SOLICITED, to.is_some());
-    let lladdr = Some(EthernetAddress(mac.0).into());
     let nd = NdiscRepr::NeighborAdvert {
         flags,
         target_addr: vip,
-        lladdr,
+        lladdr: Some(EthernetAddress(mac.0).into()),
     };
+    emit(nd, (mac, vip), (to_mac, to_ip))
+}
+
+/// The question to the station `to` whether it answers for `target`: to the group that whoever has
+/// the address on that link listens to, but to this one's MAC (as [`crate::arp::question`]).
+pub(crate) fn question(from: (MacAddr, Ipv6Addr), to: MacAddr, target: Ipv6Addr) -> Vec<u8> {
+    let nd = NdiscRepr::NeighborSolicit {
+        target_addr: target,
+        lladdr: Some(EthernetAddress(from.0.0).into()),
+    };
+    emit(nd, from, (to, group(target)))
+}
+
+fn emit(nd: NdiscRepr<'_>, from: (MacAddr, Ipv6Addr), to: (MacAddr, Ipv6Addr)) -> Vec<u8> {
     let icmp = Icmpv6Repr::Ndisc(nd);
     let ip = Ipv6Repr {
-        src_addr: vip,
-        dst_addr: to_ip,
+        src_addr: from.1,
+        dst_addr: to.1,
         next_header: IpProtocol::Icmpv6,
         payload_len: icmp.buffer_len(),
         hop_limit: HOP_LIMIT,
     };
-    let mut bytes = frame::start(to_mac, mac, EtherType::IPV6, IPV6_LEN + icmp.buffer_len());
+    let len = IPV6_LEN + icmp.buffer_len();
+    let mut bytes = frame::start(to.0, from.0, EtherType::IPV6, len);
     let mut packet = Ipv6Packet::new_unchecked(&mut bytes[frame::HEADER_LEN..]);
     ip.emit(&mut packet);
     let mut packet = Icmpv6Packet::new_unchecked(packet.payload_mut());
-    icmp.emit(&vip, &to_ip, &mut packet, &ChecksumCapabilities::default());
+    let capabilities = ChecksumCapabilities::default();
+    icmp.emit(&from.1, &to.1, &mut packet, &capabilities);
     bytes
 }
 

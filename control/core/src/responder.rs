@@ -178,8 +178,7 @@ impl Responder {
         }
     }
 
-    /// Has a VIP leave its groups that was ours until the tables changed (A17). One whose VRRP
-    /// instance steps back stays a member: a Backup sends nothing, and may be Active again soon.
+    /// Has a VIP leave its groups that was ours until now (A17).
     fn leave(&mut self, now: Time, address: IpAddr, before: &Vip) {
         if before.active && address.is_ipv6() {
             for &port in &before.ports {
@@ -190,16 +189,23 @@ impl Responder {
     }
 
     /// Takes over the role of a VRRP instance. Who becomes Active announces all its VIPs from now
-    /// on, paced (V32, V52); a Backup falls silent at once.
+    /// on, paced (V32, V52); a Backup falls silent at once, but for leaving its groups (A17).
     pub fn set_role(&mut self, now: Time, lease: LeaseId, role: Role) {
         let active = role == Role::Active;
         let changed = match active {
             true => self.active.insert(lease),
             false => self.active.remove(&lease),
         };
-        for vip in self.vips.values_mut() {
+        for (&address, vip) in &mut self.vips {
             if vip.instance.is_some_and(|(of, _)| of == lease) {
                 vip.active = active;
+                for &port in vip
+                    .ports
+                    .iter()
+                    .filter(|_| changed && !active && address.is_ipv6())
+                {
+                    self.due.insert((now, port, address), Due::Leave);
+                }
             }
         }
         if changed && active {

@@ -3,24 +3,26 @@
 //!
 //! Whatever claims a VIP on the wire is recorded by MAC and named as the configured server behind
 //! it. A server that answers only whoever asks it is not heard by others, so the Active asks: every
-//! server that holds a VIP (direct routing, tunnel) is sent an ARP request for it, unicast, which a
-//! sound server ignores. Answers are never learned. Sans-I/O; IPv6 servers are found passively.
+//! server that holds a VIP (direct routing, tunnel) is sent an ARP request or a neighbour
+//! solicitation for it, unicast, which a sound server ignores. Answers are never learned. Sans-I/O.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_engine::id::PortId;
-use weir_engine::tables::{Hop, Map, Mode, Tables};
+use weir_engine::tables::{Hop, Map, Mode as Way, Tables};
 use weir_engine::time::Time;
 use weir_wire::addr::MacAddr;
 
-use crate::arp;
 use crate::config::Prefix;
 use crate::responder::{Claim, Conflict};
+use crate::{arp, nd};
 
-/// Between two questions to one server about one VIP.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// From one round of questions, to every server about every VIP, to the next.
+pub const ROUND_INTERVAL: Duration = Duration::from_secs(30);
+/// The same when servers have changed meanwhile, so that a new one need not wait for long.
+const ROUND_INTERVAL_CHANGED: Duration = Duration::from_secs(10);
 /// The first question, after the announcements that a start makes.
 const PROBE_DELAY: Duration = Duration::from_secs(2);
 /// Questions in one step, and the time to the next: 800 a second at most.
@@ -32,13 +34,78 @@ pub const LEAK_LIFETIME: Duration = Duration::from_secs(95);
 const LEAKS_MAX: usize = 1024;
 
 /// A server that holds a VIP and is on-link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Holder {
-    vip: Ipv4Addr,
+    vip: IpAddr,
     port: PortId,
     mac: MacAddr,
-    /// Our own MAC and address on that port.
-    from: (MacAddr, Ipv4Addr),
+    /// Our own MAC and address on that port, of the VIP's family.
+    from: (MacAddr, IpAddr),
+}
+
+impl Holder {
+    fn question(&self) -> Option<Vec<u8>> {
+        match (self.from.1, self.vip) {
+            (IpAddr::V4(from), IpAddr::V4(vip)) => {
+                Some(arp::question((self.from.0, from), self.mac, vip))
+            }
+            (IpAddr::V6(from), IpAddr::V6(vip)) => {
+                Some(nd::question((self.from.0, from), self.mac, vip))
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        }
+    }
+}
+
+/// Who holds a VIP, and how servers are called. Made from tables away from the control thread's
+/// turns: there may be 65,536 servers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// In order, each once.
+    list: Vec<Holder>,
+    /// Names of servers by port and MAC.
+    names: Map<(PortId, MacAddr), String>,
+}
+
+impl Holders {
+    /// Those of some tables.
+    pub fn of(tables: &Tables) -> Self {
+        let mut holders = Self::default();
+        for server in tables.servers.iter().flatten() {
+            let (Hop::Ready(hop), Some(service)) = (&server.hop, tables.service(server.service))
+            else {
+                continue;
+            };
+            let Some(port) = tables.port(hop.port) else {
+                continue;
+            };
+            let holds =
+                |&&(address, len): &&(IpAddr, u8)| Prefix { address, len }.contains(server.address);
+            // Beyond a gateway the MAC is the gateway's.
+            let Some(&(dip, _)) = port.addresses.iter().find(holds) else {
+                continue;
+            };
+            let name = format!("{}/{}", service.name, server.name);
+            let names = &mut holders.names;
+            names.entry((hop.port, hop.mac)).or_insert(name);
+            let from = match service.vip {
+                IpAddr::V4(_) if dip.is_ipv4() => dip,
+                IpAddr::V4(_) => continue, // It is known by IPv6 only: there is no one to ask from.
+                IpAddr::V6(_) => nd::link_local(port.mac).into(),
+            };
+            if matches!(server.mode, Way::Dr | Way::Tunnel) {
+                holders.list.push(Holder {
+                    vip: service.vip,
+                    port: hop.port,
+                    mac: hop.mac,
+                    from: (port.mac, from),
+                });
+            }
+        }
+        holders.list.sort_unstable();
+        holders.list.dedup();
+        holders
+    }
 }
 
 /// Somebody who claims a VIP without right.
@@ -80,55 +147,46 @@ impl Leak {
 /// Questions and leaks; see the module's text.
 #[derive(Debug, Default)]
 pub struct Suppression {
-    holders: Vec<Holder>,
-    /// Names of servers by port and MAC.
-    names: Map<(PortId, MacAddr), String>,
-    due: BTreeMap<(Time, usize), ()>,
-    paced_until: Time,
+    holders: Arc<Holders>,
+    /// Who is asked next; 0 between two rounds.
+    next: usize,
+    /// When the present round began, or the last one.
+    began: Time,
+    /// When the next question is due.
+    due: Time,
+    /// The holders are others than when the present round began.
+    changed: bool,
     leaks: Vec<Leak>,
 }
 
 impl Suppression {
-    /// Takes over servers and neighbours from new tables.
-    pub fn configure(&mut self, now: Time, tables: &Tables) {
-        self.names.clear();
-        let mut holders = Vec::new();
-        for server in tables.servers.iter().flatten() {
-            let (Hop::Ready(hop), Some(service)) = (&server.hop, tables.service(server.service))
-            else {
-                continue;
-            };
-            let Some(port) = tables.port(hop.port) else {
-                continue;
-            };
-            let holds =
-                |&&(address, len): &&(IpAddr, u8)| Prefix { address, len }.contains(server.address);
-            // Beyond a gateway the MAC is the gateway's.
-            let Some((dip, _)) = port.addresses.iter().find(holds) else {
-                continue;
-            };
-            let name = format!("{}/{}", service.name, server.name);
-            self.names.entry((hop.port, hop.mac)).or_insert(name);
-            if let (IpAddr::V4(vip), IpAddr::V4(dip), Mode::Dr | Mode::Tunnel) =
-                (service.vip, *dip, server.mode)
-            {
-                let from = (port.mac, dip);
-                let (port, mac) = (hop.port, hop.mac);
-                holders.push(Holder {
-                    vip,
-                    port,
-                    mac,
-                    from,
-                });
-            }
+    /// Takes over who holds VIPs. A round that is under way goes on where it was.
+    pub fn configure(&mut self, now: Time, holders: Arc<Holders>) {
+        if Arc::ptr_eq(&holders, &self.holders) {
+            return;
         }
-        holders.sort_unstable_by_key(|h| (h.vip, h.port, h.mac.0));
-        holders.dedup();
-        if holders != self.holders {
-            let first = now + PROBE_DELAY;
-            self.due = (0..holders.len()).map(|at| ((first, at), ())).collect();
-            self.holders = holders;
+        let first = self.holders.list.is_empty();
+        if let Some(next) = self.holders.list.get(self.next).filter(|_| self.next > 0) {
+            self.next = holders.list.partition_point(|holder| holder < next);
         }
+        self.holders = holders;
+        self.changed = true;
+        if first {
+            (self.next, self.began, self.due) = (0, now, now + PROBE_DELAY);
+        } else if self.next >= self.holders.list.len() {
+            self.end_round(now);
+        } else if self.next == 0 {
+            self.due = self.due.min(self.began + ROUND_INTERVAL_CHANGED);
+        }
+    }
+
+    fn end_round(&mut self, now: Time) {
+        self.next = 0;
+        let interval = match self.changed {
+            true => ROUND_INTERVAL_CHANGED,
+            false => ROUND_INTERVAL,
+        };
+        self.due = (self.began + interval).max(now + PROBE_PACE);
     }
 
     /// Asks what is due at `now`; `is_active` tells the VIPs that are ours to serve. Frames and
@@ -139,28 +197,27 @@ impl Suppression {
         is_active: impl Fn(IpAddr) -> bool,
         out: &mut Vec<(PortId, Vec<u8>)>,
     ) {
-        if now < self.paced_until {
+        if self.deadline().is_none_or(|at| now < at) {
             return;
         }
-        for _ in 0..PROBE_BATCH {
-            let Some(entry) = self.due.first_entry().filter(|e| e.key().0 <= now) else {
-                return;
-            };
-            let ((_, at), ()) = entry.remove_entry();
-            self.due.insert((now + PROBE_INTERVAL, at), ());
-            // A Backup is silent (A12).
-            if let Some(holder) = self.holders.get(at).filter(|h| is_active(h.vip.into())) {
-                let frame = arp::question(holder.from, holder.mac, holder.vip);
-                out.push((holder.port, frame));
-            }
+        if self.next == 0 {
+            (self.began, self.changed) = (now, false);
         }
-        self.paced_until = now + PROBE_PACE;
+        let batch = self.holders.list.iter().skip(self.next).take(PROBE_BATCH);
+        // A Backup is silent (A12).
+        for holder in batch.filter(|holder| is_active(holder.vip)) {
+            out.extend(holder.question().map(|frame| (holder.port, frame)));
+        }
+        self.next += PROBE_BATCH;
+        self.due = now + PROBE_PACE;
+        if self.next >= self.holders.list.len() {
+            self.end_round(now);
+        }
     }
 
     /// When [`Self::expire`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        let first = self.due.keys().next();
-        first.map(|(at, _)| self.paced_until.max(*at))
+        (!self.holders.list.is_empty()).then_some(self.due)
     }
 
     /// Records a claim.
@@ -189,7 +246,11 @@ impl Suppression {
         }
         (leak.port, leak.how, leak.last) = (conflict.port, conflict.how, now);
         leak.count += 1;
-        leak.server = self.names.get(&(conflict.port, conflict.mac)).cloned();
+        leak.server = self
+            .holders
+            .names
+            .get(&(conflict.port, conflict.mac))
+            .cloned();
         leak
     }
 
@@ -203,6 +264,7 @@ impl Suppression {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mode;
     use crate::testing::{config_with, facts, web};
 
     const WEB1: MacAddr = MacAddr([2, 0, 0, 0, 3, 1]);
@@ -211,10 +273,16 @@ mod tests {
         Time::ZERO + Duration::from_millis(ms)
     }
 
-    /// Two DR servers on lan0, whose MACs are known.
-    fn suppression(mode: crate::config::Mode) -> Suppression {
-        let mut config = config_with(vec![web(mode, 2)]);
-        for n in 1..=2_u8 {
+    /// Two servers on lan0, whose MACs are known.
+    fn suppression(mode: Mode) -> Suppression {
+        let mut suppression = Suppression::default();
+        suppression.configure(at(0), holders(web(mode, 2)));
+        suppression
+    }
+
+    fn holders(service: crate::config::Service) -> Arc<Holders> {
+        let mut config = config_with(vec![service]);
+        for n in 1..=9_u8 {
             config.ports[1].neighbours.push(crate::config::Neighbour {
                 address: format!("10.0.0.2{n}").parse().unwrap(),
                 mac: MacAddr([2, 0, 0, 0, 3, n]),
@@ -230,9 +298,7 @@ mod tests {
             steering: &weir_engine::steering::Steering::default(),
         };
         let snapshot = crate::reconcile::reconcile(&Default::default(), &inputs).unwrap();
-        let mut suppression = Suppression::default();
-        suppression.configure(at(0), &snapshot.tables);
-        suppression
+        Arc::new(Holders::of(&snapshot.tables))
     }
 
     fn conflict(mac: MacAddr, how: Claim) -> Conflict {
@@ -246,7 +312,7 @@ mod tests {
 
     #[test]
     fn a5_every_server_that_holds_a_vip_is_asked_in_turn_by_the_active_alone() {
-        let mut asked = suppression(crate::config::Mode::Dr);
+        let mut asked = suppression(Mode::Dr);
         assert_eq!(asked.deadline(), Some(at(2000)));
         let mut out = Vec::new();
         asked.expire(at(2000), |_| false, &mut out);
@@ -262,8 +328,62 @@ mod tests {
     }
 
     #[test]
+    fn a5_servers_of_an_ipv6_vip_are_asked_by_solicitation_however_they_are_reached() {
+        let mut service = web(Mode::Tunnel(crate::config::Encapsulation::Ipip), 2);
+        service.address = "2001:db8::10".parse().unwrap();
+        let mut asked = Suppression::default();
+        asked.configure(at(0), holders(service));
+        let mut out = Vec::new();
+        asked.expire(at(2000), |_| true, &mut out);
+        assert_eq!(out.len(), 2);
+        let (port, bytes) = &out[0];
+        let frame = crate::frame::Frame::parse(bytes).unwrap();
+        assert_eq!((*port, frame.destination), (PortId(1), WEB1));
+        let ours = crate::testing::facts()[1].mac;
+        let question = nd::Nd::Solicit {
+            source: nd::link_local(ours),
+            mac: ours,
+            target: "2001:db8::10".parse().unwrap(),
+        };
+        assert_eq!(nd::Nd::parse(&frame), Some(question));
+    }
+
+    /// Who is asked between two times, by the last octet of the server's MAC.
+    fn asked_until(asked: &mut Suppression, ms: core::ops::Range<u64>) -> Vec<u8> {
+        let mut out = Vec::new();
+        ms.for_each(|ms| asked.expire(at(ms), |_| true, &mut out));
+        out.iter().map(|(_, frame)| frame[5]).collect()
+    }
+
+    #[test]
+    fn a5_other_servers_neither_restart_a_round_nor_wait_for_a_whole_one() {
+        let mut asked = suppression(Mode::Dr);
+        // Changes every second, as when neighbours come and go: the first round begins in time.
+        asked.configure(at(1000), holders(web(Mode::Dr, 3)));
+        asked.configure(at(1900), holders(web(Mode::Dr, 2)));
+        assert_eq!(asked_until(&mut asked, 0..2500), [1, 2]);
+        // The new one is asked after ten seconds, and then all are left in peace.
+        asked.configure(at(3000), holders(web(Mode::Dr, 3)));
+        assert_eq!(asked_until(&mut asked, 3000..12_500), [1, 2, 3]);
+        assert_eq!(asked.deadline(), Some(at(42_000)));
+        // In the middle of a round it goes on where it was.
+        let mut asked = Suppression::default();
+        asked.configure(at(0), holders(web(Mode::Dr, 9)));
+        assert_eq!(asked_until(&mut asked, 0..2001), [1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut fewer = web(Mode::Dr, 9);
+        fewer.servers.remove(0);
+        asked.configure(at(2005), holders(fewer));
+        assert_eq!(asked_until(&mut asked, 2005..2500), [9]);
+        // The rest of a round vanishes: the next one comes.
+        asked.configure(at(3000), holders(web(Mode::Dr, 9)));
+        assert_eq!(asked_until(&mut asked, 12_000..12_001).len(), 8);
+        asked.configure(at(12_005), holders(web(Mode::Dr, 1)));
+        assert_eq!(asked_until(&mut asked, 12_005..22_001), [1]);
+    }
+
+    #[test]
     fn a5_a_nat_server_holds_no_vip_and_is_not_asked() {
-        assert_eq!(suppression(crate::config::Mode::Nat).deadline(), None);
+        assert_eq!(suppression(Mode::Nat).deadline(), None);
     }
 
     #[test]
@@ -274,12 +394,12 @@ mod tests {
             (Claim::ArpAnnouncement, "arp_announce=2"),
             (Claim::Neighbour, "on `lo`"),
         ] {
-            let mut seen = suppression(crate::config::Mode::Dr);
+            let mut seen = suppression(Mode::Dr);
             let leak = seen.claim(at(10), &conflict(WEB1, how));
             assert_eq!(leak.server.as_deref(), Some("web/web1"));
             assert!(leak.fix().contains(sysctl));
         }
-        let mut seen = suppression(crate::config::Mode::Dr);
+        let mut seen = suppression(Mode::Dr);
         let stranger = MacAddr([2, 9, 9, 9, 9, 9]);
         assert_eq!(
             seen.claim(at(10), &conflict(stranger, Claim::ArpAnswer))
@@ -290,7 +410,7 @@ mod tests {
 
     #[test]
     fn a5_a_mended_leak_is_forgotten_and_memory_is_bounded() {
-        let mut seen = suppression(crate::config::Mode::Dr);
+        let mut seen = suppression(Mode::Dr);
         seen.claim(at(0), &conflict(WEB1, Claim::ArpAnswer));
         seen.claim(at(30_000), &conflict(WEB1, Claim::ArpAnswer));
         assert_eq!(seen.leaks(at(60_000))[0].count, 2);

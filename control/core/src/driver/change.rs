@@ -156,6 +156,7 @@ impl<D: Dataplane> Control<D> {
     /// Runs by what a job came to.
     pub(super) fn take_over(&mut self, now: Time, what: What, world: World) {
         self.world.snapshot = world.snapshot;
+        self.world.holders = world.holders;
         self.quorums_changed(now);
         if what == What::Reload {
             self.world.config = world.config;
@@ -180,7 +181,7 @@ impl<D: Dataplane> Control<D> {
         self.responder.configure(now, &tables);
         self.uplink.configure(&tables);
         self.paths.configure(&tables);
-        self.suppression.configure(now, &tables);
+        (self.suppression).configure(now, Arc::clone(&self.world.holders));
         self.scripts.configure(now, &self.world.config);
         let (config, out) = (&self.world.config, &mut self.vrrp_actions);
         self.routers.configure(now, config, tables.clone(), out);

@@ -15,7 +15,8 @@ use crate::health::Verdicts;
 use crate::mirror::Mirror;
 use crate::overlay::{self, Overlay};
 use crate::ports::PortFact;
-use crate::reconcile::{Inputs, Snapshot, reconcile};
+use crate::reconcile::{Inputs, ReconcileError, Snapshot, reconcile};
+use crate::suppression::Holders;
 
 /// The last accepted file in the state directory.
 pub const LAST_GOOD: &str = "last-good.yaml";
@@ -24,6 +25,8 @@ pub const LAST_GOOD: &str = "last-good.yaml";
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) snapshot: Snapshot,
+    /// Who holds VIPs by these tables.
+    pub(super) holders: Arc<Holders>,
     pub(super) config: Arc<Config>,
     pub(super) overlay: Overlay,
     pub(super) verdicts: Verdicts,
@@ -69,9 +72,18 @@ impl World {
     }
 
     fn reconcile(mut self) -> Result<Self, String> {
-        let next = reconcile(&self.snapshot, &self.inputs());
-        self.snapshot = next.map_err(|error| error.to_string())?;
+        self.update().map_err(|error| error.to_string())?;
         Ok(self)
+    }
+
+    /// Makes tables, and what is made of them, follow from the rest.
+    pub(super) fn update(&mut self) -> Result<(), ReconcileError> {
+        self.snapshot = reconcile(&self.snapshot, &self.inputs())?;
+        let holders = Holders::of(&self.snapshot.tables);
+        if holders != *self.holders {
+            self.holders = Arc::new(holders);
+        }
+        Ok(())
     }
 }
 

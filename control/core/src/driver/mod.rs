@@ -16,6 +16,7 @@ mod status;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod vrrp;
 
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ pub use events::{Event, Events, Happening};
 pub use job::LAST_GOOD;
 pub use status::{Status, VipStatus};
 pub use steps::Change;
+pub use turns::{TURN_BUCKETS_US, TurnTimes, Turns};
 pub use weir_engine::counters::Outcomes;
 
 use crate::config::Config;
@@ -45,7 +47,7 @@ use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::paths::Paths;
 use crate::ports::PortFact;
-use crate::reconcile::{ReconcileError, Snapshot, reconcile};
+use crate::reconcile::{ReconcileError, Snapshot};
 use crate::responder::{Action, Responder};
 use crate::script::Tracker;
 use crate::suppression::Suppression;
@@ -244,6 +246,7 @@ impl<D: Dataplane> Control<D> {
         }
         let world = World {
             snapshot: Snapshot::default(),
+            holders: Arc::default(),
             mirror: kernel.as_ref().map_or_else(
                 || Mirror::from_config(&config),
                 |kernel| kernel.view.borrow().mirror.clone(),
@@ -285,7 +288,7 @@ impl<D: Dataplane> Control<D> {
             buffer: vec![0; FRAME_LEN_MAX],
             world,
         };
-        control.world.snapshot = reconcile(&Snapshot::default(), &control.world.inputs())?;
+        control.world.update()?;
         control
             .health
             .configure(now, &control.world.config, &control.world.overlay);
@@ -297,7 +300,7 @@ impl<D: Dataplane> Control<D> {
 
     async fn serve(&mut self) {
         loop {
-            let now = self.now();
+            let (now, cpu) = (self.now(), turns::cpu_time());
             let mut worked = self.turn(now);
             // Jobs build on each other's tables, so commands wait for the one that runs.
             if self.job.is_none() {
@@ -317,6 +320,7 @@ impl<D: Dataplane> Control<D> {
                 self.finish_job().await;
             }
             self.dataplane.turn();
+            self.status.turns.record(self.now().since(now), cpu);
             if worked {
                 // Probes and netlink are tasks on this thread too.
                 tokio::task::yield_now().await;

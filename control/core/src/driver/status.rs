@@ -7,6 +7,7 @@ use weir_engine::id::PortId;
 use weir_engine::tables::{Map, Role, Tables};
 use weir_engine::time::Time;
 
+use super::turns::TurnTimes;
 use crate::config::Config;
 use crate::health::Verdicts;
 use crate::health::board::ServerHealth;
@@ -62,6 +63,8 @@ pub struct Status {
     pub reload_failures: u64,
     /// What changed last, in one line, and when.
     pub last_change: (Time, String),
+    /// How long turns of the control thread took.
+    pub turns: TurnTimes,
     /// Now, on the clock of every [`Time`] in here.
     pub now: Time,
 }

@@ -373,7 +373,33 @@ fn v47_v48_only_the_active_answers_and_with_the_virtual_mac() {
     assert_eq!(question(&mut r, 5), (Disposition::Silent, Vec::new()));
     let mut out = Vec::new();
     r.expire(at(5), &mut out);
-    assert!(out.is_empty(), "and nothing that was due before goes out");
+    let left = Action::Send(WAN, nd::report(MAC, VIP6, nd::Membership::Leave));
+    assert_eq!(out, [left], "and nothing that was due before goes out");
+}
+
+#[test]
+fn a17_who_steps_back_leaves_the_group_unless_it_is_active_again_by_then() {
+    let leave = Action::Send(WAN, nd::report(MAC, VIP6, nd::Membership::Leave));
+    for (again, leaves) in [(false, true), (true, false)] {
+        let mut r = Responder::default();
+        r.configure(at(0), &leased(VIRTUAL_MAC));
+        r.set_role(at(0), LEASE, Role::Active);
+        r.expire(at(0), &mut Vec::new());
+        r.set_role(at(10), LEASE, Role::Backup);
+        if again {
+            r.set_role(at(11), LEASE, Role::Active);
+        }
+        let mut out = Vec::new();
+        r.expire(at(20), &mut out);
+        assert_eq!(out.contains(&leave), leaves);
+        // Who was Backup all along, or hears of it twice, has nothing to leave.
+        r.set_role(at(30), LEASE, Role::Backup);
+        r.expire(at(30), &mut Vec::new());
+        out.clear();
+        r.set_role(at(40), LEASE, Role::Backup);
+        r.expire(at(40), &mut out);
+        assert!(out.is_empty());
+    }
 }
 
 #[test]
