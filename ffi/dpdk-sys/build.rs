@@ -32,6 +32,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_default_mac_addr_set",
     "rte_eth_macaddr_get",
     "rte_eth_promiscuous_(enable|disable)",
+    "rte_eth_allmulticast_enable",
     "rte_eth_stats_get",
     "rte_eth_xstats_get(_names)?",
     "rte_mempool_(in_use|avail)_count",

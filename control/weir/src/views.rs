@@ -352,6 +352,11 @@ pub(crate) struct Status {
     pub(crate) servers_up: usize,
     pub(crate) flows: u64,
     pub(crate) flows_capacity: u64,
+    /// The longest turn of the control thread since start, by the clock and by its CPU time.
+    #[serde(default)]
+    pub(crate) control_turn_worst_seconds: f64,
+    #[serde(default)]
+    pub(crate) control_turn_worst_cpu_seconds: f64,
     /// Worst first.
     pub(crate) problems: Vec<Problem>,
 }
@@ -363,6 +368,17 @@ pub(crate) struct Problem {
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) fix: String,
+}
+
+impl Problem {
+    pub(crate) fn new(severity: &str, subject: String, text: String, fix: &str) -> Self {
+        Self {
+            severity: severity.into(),
+            subject,
+            text,
+            fix: fix.into(),
+        }
+    }
 }
 
 /// An RFC 9457 problem document.

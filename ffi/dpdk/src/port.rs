@@ -122,13 +122,7 @@ impl Port {
             sys::rte_eth_dev_start(id)
         })?;
         self.started = true;
-        if self.promiscuous {
-            // SAFETY: the port is started; a refusal is an error number.
-            let result = unsafe { sys::rte_eth_promiscuous_enable(id) };
-            if result != 0 {
-                self.report.shortfalls.push(Shortfall::Promiscuous);
-            }
-        }
+        self.open_filters();
         let rx = (0..self.report.rx_queues).map(|index| {
             // SAFETY: the port is started, the queue set up, and named here only.
             unsafe { RxQueue::new(Arc::clone(&self.device), index) }
@@ -141,6 +135,37 @@ impl Port {
             rx: rx.collect(),
             tx: tx.collect(),
         })
+    }
+
+    /// Takes what the device would keep back: everything, or all multicast, without which neither
+    /// neighbour discovery nor VRRP works. Kernel-backed drivers cannot tell the two apart.
+    fn open_filters(&mut self) {
+        if self.promiscuous {
+            return self.take_all();
+        }
+        // SAFETY: the port is started; a refusal is an error number.
+        let refused = unsafe { sys::rte_eth_allmulticast_enable(self.device.id) } != 0;
+        if refused {
+            self.take_all();
+        }
+    }
+
+    /// Takes frames to every MAC from now on; a device that refuses says so in the report. For a
+    /// running port too, when it gets its first virtual MAC.
+    pub fn take_all(&mut self) {
+        self.promiscuous = true;
+        // SAFETY: any port number is allowed; a refusal is an error number.
+        let result = unsafe { sys::rte_eth_promiscuous_enable(self.device.id) };
+        let known = self.report.shortfalls.contains(&Shortfall::Promiscuous);
+        if result != 0 && !known {
+            self.report.shortfalls.push(Shortfall::Promiscuous);
+        }
+    }
+
+    /// Whether it takes frames to every MAC, as far as the device lets it.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.promiscuous
     }
 
     /// The DPDK port number, which frames carry.

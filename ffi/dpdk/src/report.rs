@@ -134,9 +134,9 @@ impl fmt::Display for Shortfall {
             Self::Mac => {
                 f.write_str("MAC address refused → frames are sent from and accepted to it anyway")
             }
-            Self::Promiscuous => {
-                f.write_str("promiscuous mode refused → frames to virtual MACs may not arrive")
-            }
+            Self::Promiscuous => f.write_str(
+                "promiscuous mode refused → multicast and frames to virtual MACs may not arrive",
+            ),
             Self::Checksum => f.write_str("checksums not verified by the device → by software"),
             Self::Scatter => f.write_str(
                 "frames longer than one mbuf cannot be received → they are lost; fix: mbuf_data",

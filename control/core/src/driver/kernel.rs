@@ -10,6 +10,7 @@ use weir_engine::tables::Tables;
 use super::StartError;
 use crate::config::Config;
 use crate::guard::Guard;
+use crate::mirror::Mirror;
 use crate::mirror::netlink::{Netlink, View};
 use crate::ports::PortFact;
 use crate::taps::{Taps, backing_netdev};

@@ -244,13 +244,11 @@ impl<D: Dataplane> Control<D> {
         for name in overlay.prune(&config) {
             tracing::warn!("runtime change of {name} dropped: it is not configured");
         }
+        let mirror = kernel.as_ref().map(|kernel| kernel.mirror());
         let world = World {
             snapshot: Snapshot::default(),
             holders: Arc::default(),
-            mirror: kernel.as_ref().map_or_else(
-                || Mirror::from_config(&config),
-                |kernel| kernel.view.borrow().mirror.clone(),
-            ),
+            mirror: mirror.unwrap_or_else(|| Mirror::from_config(&config)),
             config: Arc::new(config),
             overlay,
             verdicts: crate::health::Verdicts::default(),

@@ -21,7 +21,7 @@ use weir_engine::time::Time;
 use weir_wire::addr::MacAddr;
 
 use crate::config::{Config, Tracked, VrrpInstance};
-use crate::frame::Frame;
+use crate::frame::{self, Frame};
 use crate::nd;
 use machine::{Event, Machine, PRIORITY_OWNER, Rules, Settings, State, Why};
 use packet::{Accepted, Reject};
@@ -84,6 +84,8 @@ struct Router {
     heard: Option<(Time, Accepted)>,
     sent: u64,
     received: u64,
+    /// Of these by the checksum's kind: RFC 5798's, RFC 9568's (V9).
+    checksums: [u64; 2],
     transitions: u64,
 }
 
@@ -160,6 +162,17 @@ impl Routers {
         Some((port.mac, first.or_else(any)?.0))
     }
 
+    /// A whole frame that `port` received, with its VLAN tag if it has one. `false`: it is too
+    /// short to be one, and counts as nothing.
+    pub fn hear(&mut self, now: Time, port: PortId, octets: &[u8], out: &mut Vec<Action>) -> bool {
+        let untagged = frame::untag(octets);
+        let Some(frame) = untagged.as_deref().and_then(Frame::parse) else {
+            return false;
+        };
+        self.receive(now, port, &frame, out);
+        true
+    }
+
     /// A VRRP frame that `port` received, without VLAN tag.
     pub(crate) fn receive(
         &mut self,
@@ -184,6 +197,9 @@ impl Routers {
                 let heard = accepted.heard;
                 let router = &mut self.routers[at];
                 router.received += 1;
+                if let Some(kind) = accepted.checksum {
+                    router.checksums[kind as usize] += 1;
+                }
                 router.heard = Some((now, accepted));
                 self.step(now, at, Event::Heard(heard), out);
                 self.settle_groups(now, out);
@@ -397,6 +413,7 @@ impl Router {
             heard: None,
             sent: 0,
             received: 0,
+            checksums: [0; 2],
             transitions: 0,
         }
     }

@@ -41,6 +41,8 @@ pub struct InstanceStatus {
     pub sent: u64,
     /// Adverts accepted.
     pub received: u64,
+    /// Of these, over IPv4 in version 3, by [`VrrpChecksum`].
+    pub checksums: [u64; 2],
     /// Changes of state.
     pub transitions: u64,
 }
@@ -98,6 +100,7 @@ impl Router {
             peer,
             sent: self.sent,
             received: self.received,
+            checksums: self.checksums,
             transitions: self.transitions,
         }
     }

@@ -1,7 +1,6 @@
 //! Who answers for VIPs, and who does without right: `weir show arp` and its part of `weir status`.
 
 use weir_control::suppression::Leak;
-use weir_engine::id::PortId;
 use weir_engine::tables::Role;
 
 use super::families::Families;
@@ -27,7 +26,11 @@ pub(crate) fn list(control: &ControlView) -> ArpList {
                     Role::Backup | Role::Leased(_) => "backup",
                 }
                 .into(),
-                ports: vip.ports.iter().map(|port| name(control, *port)).collect(),
+                ports: vip
+                    .ports
+                    .iter()
+                    .map(|port| control.port_name(*port))
+                    .collect(),
                 conflicts: vip.conflicts,
                 leaks: leaks.map(|leak| view(control, leak)).collect(),
             }
@@ -40,16 +43,11 @@ pub(crate) fn list(control: &ControlView) -> ArpList {
     }
 }
 
-fn name(control: &ControlView, port: PortId) -> String {
-    let port = control.config.ports.get(port.index());
-    port.map(|port| port.name.clone()).unwrap_or_default()
-}
-
 fn view(control: &ControlView, leak: &Leak) -> ArpLeak {
     let now = control.status.now;
     ArpLeak {
         mac: leak.mac.to_string(),
-        port: name(control, leak.port),
+        port: control.port_name(leak.port),
         server: leak.server.clone(),
         how: leak.how.label().into(),
         count: leak.count,
@@ -66,16 +64,10 @@ pub(crate) fn problems(control: &ControlView, list: &mut Vec<Problem>) {
             Some(server) => format!("server {server} ({})", leak.mac),
             None => format!("a host with MAC {}", leak.mac),
         };
-        list.push(Problem {
-            severity: "critical".into(),
-            subject: format!("VIP {}", leak.vip),
-            text: format!(
-                "{who} answers for it: {}, {} times",
-                leak.how.label(),
-                leak.count
-            ),
-            fix: leak.fix().into(),
-        });
+        let (how, count) = (leak.how.label(), leak.count);
+        let text = format!("{who} answers for it: {how}, {count} times");
+        let subject = format!("VIP {}", leak.vip);
+        list.push(Problem::new("critical", subject, text, leak.fix()));
     }
 }
 

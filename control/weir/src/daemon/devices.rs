@@ -31,6 +31,13 @@ pub(crate) struct OpenDevice {
 }
 
 impl OpenDevice {
+    /// Takes frames to every MAC, if it does not yet: virtual ones are none of the device's (V55).
+    pub(crate) fn take_all(&mut self) {
+        for port in self.ports.iter_mut().filter(|port| !port.takes_all()) {
+            port.take_all();
+        }
+    }
+
     /// Starts receiving, and gives the queues away.
     ///
     /// # Errors

@@ -10,7 +10,6 @@ use weir_engine::time::Time;
 use super::date;
 use super::families::{Families, Family, Labels};
 use super::snapshot::{ControlView, seconds};
-use super::status::problem;
 use crate::views::{Health, HealthPhases, HealthResult, Problem};
 
 /// A certificate that expires sooner is a problem.
@@ -95,7 +94,7 @@ pub(crate) fn problems(control: &ControlView, list: &mut Vec<Problem>) {
         );
         let fix = "look for the fault on the way to them: links, routes, this machine's TAPs";
         let subject = format!("health check {check}");
-        list.push(problem("critical", subject, text, fix));
+        list.push(Problem::new("critical", subject, text, fix));
     }
     for (service, quorum) in control.status.quorums.iter() {
         let configured = control.config.services.iter().find(|s| s.name == **service);
@@ -107,7 +106,12 @@ pub(crate) fn problems(control: &ControlView, list: &mut Vec<Problem>) {
             let (weight, wanted) = (quorum.weight, configured.quorum);
             let text = format!("quorum lost: weight {weight} of {wanted}; {sorry}");
             let subject = format!("service {service}");
-            list.push(problem("critical", subject, text, "see `weir show health`"));
+            list.push(Problem::new(
+                "critical",
+                subject,
+                text,
+                "see `weir show health`",
+            ));
         }
     }
     let soon = date::now() + EXPIRY_WARNING;
@@ -116,7 +120,12 @@ pub(crate) fn problems(control: &ControlView, list: &mut Vec<Problem>) {
         if let Some(expiry) = expiry.filter(|expiry| *expiry < soon) {
             let subject = format!("server {}/{}", health.service, health.server);
             let text = format!("its certificate expires {}", date::rfc3339(expiry));
-            list.push(problem("warning", subject, text, "renew the certificate"));
+            list.push(Problem::new(
+                "warning",
+                subject,
+                text,
+                "renew the certificate",
+            ));
         }
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn text(shared: &Shared, control: &ControlView) -> Result<String, pro
     control_side(&mut families, control);
     super::vrrp::metrics(&mut families, control);
     super::arp::metrics(&mut families, control);
+    super::turns::metrics(&mut families, control);
     ports(&mut families, shared, control);
     families.text()
 }

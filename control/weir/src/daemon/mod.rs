@@ -23,6 +23,7 @@ mod shared;
 mod snapshot;
 mod status;
 mod threads;
+mod turns;
 mod vrrp;
 mod workers;
 

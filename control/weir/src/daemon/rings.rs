@@ -136,6 +136,18 @@ impl Dataplane for Rings {
     }
 
     fn publish(&mut self, tables: Arc<Tables>) {
+        // A reload may bring the first virtual MAC of a device.
+        self.shared.devices.with(|devices| {
+            for port in tables
+                .ports
+                .iter()
+                .filter(|port| !port.virtual_macs.is_empty())
+            {
+                if let Some(device) = devices.get_mut(port.device.index()) {
+                    device.take_all();
+                }
+            }
+        });
         self.shared.tables.store(Arc::clone(&tables));
         self.pending = Some(tables);
         self.hand_out();
@@ -152,11 +164,8 @@ impl Dataplane for Rings {
     }
 
     fn is_stalled(&mut self, limit: Duration) -> bool {
-        let now = self.shared.clock.nanos();
-        self.shared.workers.iter().any(|worker| {
-            let last = worker.stats.heartbeat.value();
-            last > 0 && Duration::from_nanos(now.saturating_sub(last)) > limit
-        })
+        let ages = self.shared.heartbeat_ages();
+        ages.flatten().any(|age| age > limit)
     }
 
     fn server_outcomes(&mut self, server: ServerId) -> Outcomes {

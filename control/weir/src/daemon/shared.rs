@@ -4,6 +4,7 @@
 //! questions go through bounded channels.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use weir_dpdk::{Mempool, Tsc};
 use weir_engine::counters::{Counter, Outcomes, WorkerCounters};
@@ -83,6 +84,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// How long each worker has taken no turn; `None` before its first.
+    pub(crate) fn heartbeat_ages(&self) -> impl Iterator<Item = Option<Duration>> {
+        let now = self.clock.nanos();
+        self.workers.iter().map(move |worker| {
+            let last = worker.stats.heartbeat.value();
+            (last > 0).then(|| Duration::from_nanos(now.saturating_sub(last)))
+        })
+    }
+
     /// The sum of one counter over all workers.
     pub(crate) fn sum(&self, counter: impl Fn(&WorkerCounters) -> &Counter) -> u64 {
         self.workers

@@ -52,6 +52,12 @@ impl ControlView {
         }
     }
 
+    /// A port's name; empty if it is none.
+    pub(crate) fn port_name(&self, port: PortId) -> String {
+        let port = self.config.ports.get(port.index());
+        port.map(|port| port.name.clone()).unwrap_or_default()
+    }
+
     /// Whether a port's link is up.
     pub(crate) fn link_is_up(&self, port: PortId) -> bool {
         self.status.links.get(&port).copied().unwrap_or(false)

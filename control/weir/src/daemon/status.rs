@@ -33,14 +33,15 @@ pub(crate) fn view(api: &Api) -> Status {
         servers: servers.len(),
         flows: shared.sum(|counters| &counters.flows),
         flows_capacity: shared.flows_per_worker * shared.workers.len() as u64,
+        control_turn_worst_seconds: status.turns.elapsed.worst.as_secs_f64(),
+        control_turn_worst_cpu_seconds: status.turns.cpu.worst.as_secs_f64(),
         problems,
     }
 }
 
 /// Whether every worker has tables and takes turns.
 pub(crate) fn is_forwarding(shared: &Shared) -> bool {
-    let running = |worker: &super::shared::WorkerFacts| worker.stats.heartbeat.value() > 0;
-    shared.tables.load().generation > 0 && shared.workers.iter().all(running)
+    shared.tables.load().generation > 0 && shared.heartbeat_ages().all(|age| age.is_some())
 }
 
 fn starting(shared: &Shared) -> Status {
@@ -56,6 +57,8 @@ fn starting(shared: &Shared) -> Status {
         servers_up: 0,
         flows: 0,
         flows_capacity: shared.flows_per_worker * shared.workers.len() as u64,
+        control_turn_worst_seconds: 0.0,
+        control_turn_worst_cpu_seconds: 0.0,
         problems: Vec::new(),
     }
 }
@@ -68,15 +71,6 @@ fn rank(severity: &str) -> u8 {
     }
 }
 
-pub(crate) fn problem(severity: &str, subject: String, text: String, fix: &str) -> Problem {
-    Problem {
-        severity: severity.into(),
-        subject,
-        text,
-        fix: fix.into(),
-    }
-}
-
 fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<Problem> {
     let mut list = Vec::new();
     stalled(&mut list, shared, control.config.runtime.heartbeat);
@@ -84,7 +78,7 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
         let id = weir_engine::id::PortId(u16::try_from(index).unwrap_or(u16::MAX));
         if !control.link_is_up(id) {
             let fix = "check cable, switch port and `ip link` of the device's netdev";
-            list.push(problem(
+            list.push(Problem::new(
                 "critical",
                 format!("port {}", port.name),
                 "link down".into(),
@@ -104,7 +98,12 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
         let subject = format!("service {}", service.name);
         if usable == 0 {
             let text = format!("no usable server of {}", own().count());
-            list.push(problem("critical", subject, text, "see `weir show health`"));
+            list.push(Problem::new(
+                "critical",
+                subject,
+                text,
+                "see `weir show health`",
+            ));
         }
     }
     for server in servers
@@ -113,12 +112,17 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
     {
         let subject = format!("server {}/{}", server.service, server.name);
         let fix = format!("weir show health {}/{}", server.service, server.name);
-        list.push(problem("warning", subject, "down by health".into(), &fix));
+        list.push(Problem::new(
+            "warning",
+            subject,
+            "down by health".into(),
+            &fix,
+        ));
     }
     for server in servers.iter().filter(|server| server.state != "ready") {
         let subject = format!("server {}/{}", server.service, server.name);
         let text = format!("in {}", server.state);
-        list.push(problem(
+        list.push(Problem::new(
             "note",
             subject,
             text,
@@ -128,20 +132,23 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
     super::arp::problems(control, &mut list);
     list.extend(shared.notes.iter().map(|note| {
         let (subject, text) = note.split_once(": ").unwrap_or(("machine", note));
-        problem("note", subject.into(), text.into(), "")
+        Problem::new("note", subject.into(), text.into(), "")
     }));
     list
 }
 
 fn stalled(list: &mut Vec<Problem>, shared: &Shared, limit: Duration) {
-    let now = shared.clock.nanos();
-    for (index, worker) in shared.workers.iter().enumerate() {
-        let age = Duration::from_nanos(now.saturating_sub(worker.stats.heartbeat.value()));
-        if age > limit {
+    for (index, age) in shared.heartbeat_ages().enumerate() {
+        if let Some(age) = age.filter(|age| *age > limit) {
             let text = format!("has taken no turn for {} ms", age.as_millis());
             let fix =
                 "is its CPU shared? isolate it (isolcpus), or choose another in runtime.workers";
-            list.push(problem("critical", format!("worker {index}"), text, fix));
+            list.push(Problem::new(
+                "critical",
+                format!("worker {index}"),
+                text,
+                fix,
+            ));
         }
     }
 }

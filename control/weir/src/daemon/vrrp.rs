@@ -24,10 +24,9 @@ pub(crate) fn list(control: &ControlView) -> VrrpList {
 }
 
 fn view(control: &ControlView, instance: &InstanceStatus) -> VrrpInstance {
-    let port = control.config.ports.get(instance.port.index());
     VrrpInstance {
         name: instance.name.clone(),
-        port: port.map(|port| port.name.clone()).unwrap_or_default(),
+        port: control.port_name(instance.port),
         id: instance.id,
         version: instance.version,
         state: instance.state.name().into(),
@@ -63,12 +62,7 @@ fn peer_view(control: &ControlView, peer: &PeerStatus) -> VrrpPeer {
 /// What is wrong with the instances.
 pub(crate) fn problems(control: &ControlView, list: &mut Vec<Problem>) {
     let mut add = |severity: &str, name: &str, text: String, fix: &str| {
-        list.push(Problem {
-            severity: severity.into(),
-            subject: format!("vrrp {name}"),
-            text,
-            fix: fix.into(),
-        });
+        list.push(Problem::new(severity, format!("vrrp {name}"), text, fix));
     };
     for instance in &control.status.vrrp {
         let name = &instance.name;
@@ -121,6 +115,16 @@ pub(crate) fn metrics(families: &mut Families, control: &ControlView) {
         for (direction, count) in counts {
             let labels = [("instance", &*instance.name), ("direction", direction)];
             family.add(&labels, count);
+        }
+    }
+    let mut family = families.counter(
+        "weir_vrrp_checksums_total",
+        "Accepted adverts of version 3 over IPv4, by how they were summed up.",
+    );
+    for instance in all {
+        let [rfc5798, rfc9568] = instance.checksums;
+        for (kind, count) in [("rfc5798", rfc5798), ("rfc9568", rfc9568)] {
+            family.add(&[("instance", &instance.name), ("kind", kind)], count);
         }
     }
     let mut family = families.gauge("weir_vrrp_priority", "Advertised priority.");
