@@ -9,7 +9,9 @@ mod network;
 mod parse;
 mod pipeline;
 mod source;
+mod vrrp;
 
 pub use config::config;
 pub use parse::parse;
 pub use pipeline::pipeline;
+pub use vrrp::vrrp;

@@ -12,10 +12,11 @@ const FOUND: &[(&str, &str)] = &[];
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 4] = [
     ("parse", fuzz::parse),
     ("pipeline", fuzz::pipeline),
     ("config", fuzz::config),
+    ("vrrp", fuzz::vrrp),
 ];
 
 fn files(directory: &str) -> Vec<PathBuf> {

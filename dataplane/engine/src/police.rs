@@ -116,7 +116,7 @@ fn source(frame: &[u8]) -> MacAddr {
 
 /// Whether a frame holds an advert that an instance on `port` could take: whole, from this link,
 /// rightly summed up, and with an identifier of ours. Control judges the rest, which needs state.
-fn is_expected(tables: &Tables, port: PortId, frame: &[u8]) -> bool {
+pub fn is_expected(tables: &Tables, port: PortId, frame: &[u8]) -> bool {
     let Some((ether_type, packet)) = network_layer(frame) else {
         return false;
     };

@@ -165,10 +165,8 @@ impl<D: Dataplane> Control<D> {
                 return;
             }
             resolves.insert((port, address), now);
-            if let Some(kernel) = kernel
-                && let Some(interface) = kernel.taps.interface(port)
-            {
-                kernel.netlink.resolve(interface, address);
+            if let Some(kernel) = kernel {
+                kernel.resolve(port, address);
             }
         });
     }

@@ -77,6 +77,13 @@ impl Kernel {
             tracing::debug!(port = port.0, %error, "the kernel did not take a frame");
         }
     }
+
+    /// Has the kernel ask for a neighbour, unless it knows it.
+    pub(super) fn resolve(&self, port: PortId, neighbour: IpAddr) {
+        if let Some(interface) = self.taps.interface(port) {
+            self.netlink.resolve(interface, neighbour);
+        }
+    }
 }
 
 /// The neighbours that every server's frames need: servers and gateways, by interface.

@@ -1,7 +1,5 @@
 //! VRRP's side of the loop: carries out what the instances want and tells them how things are.
 
-use std::net::IpAddr;
-
 use weir_engine::id::PortId;
 use weir_engine::tables::{Map, Role};
 use weir_engine::time::Time;
@@ -95,7 +93,11 @@ impl<D: Dataplane> Control<D> {
                 Action::Send(port, frame) => {
                     self.send(port, &frame);
                 }
-                Action::Resolve(port, neighbour) => self.ask_neighbour(port, neighbour),
+                Action::Resolve(port, neighbour) => {
+                    if let Some(kernel) = &self.kernel {
+                        kernel.resolve(port, neighbour);
+                    }
+                }
                 Action::Role(lease, role) => {
                     if role != Role::Active {
                         self.world.snapshot.tables.leases.release(lease);
@@ -136,14 +138,6 @@ impl<D: Dataplane> Control<D> {
             }
         }
         self.vrrp_actions = actions;
-    }
-
-    fn ask_neighbour(&self, port: PortId, neighbour: IpAddr) {
-        if let Some(kernel) = &self.kernel
-            && let Some(interface) = kernel.taps.interface(port)
-        {
-            kernel.netlink.resolve(interface, neighbour);
-        }
     }
 
     /// Runs the operator's program for a change of state.
