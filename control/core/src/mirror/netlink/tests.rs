@@ -267,8 +267,9 @@ fn a9_a_million_spoofed_senders_evict_and_change_nothing_that_is_kept() {
         let mut up = |now: Time, bytes: &[u8]| {
             let (uplink, responder) = &mut edge;
             let class = (PORT, PuntClass::Arp);
-            let up = uplink.up(now, class, bytes, responder, &mut Vec::new());
-            up.map(std::borrow::Cow::into_owned)
+            let paths = crate::paths::Paths::default();
+            let up = uplink.up(now, class, bytes, responder, &paths, &mut Vec::new());
+            up.map(|(_, frame)| frame.into_owned())
         };
         let mut passed = 0_u32;
         for n in 0..1_000_000 {
