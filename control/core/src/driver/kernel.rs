@@ -78,6 +78,11 @@ impl Kernel {
         }
     }
 
+    /// What the kernel knows now.
+    pub(super) fn mirror(&self) -> Mirror {
+        self.view.borrow().mirror.clone()
+    }
+
     /// Has the kernel ask for a neighbour, unless it knows it.
     pub(super) fn resolve(&self, port: PortId, neighbour: IpAddr) {
         if let Some(interface) = self.taps.interface(port) {
