@@ -267,8 +267,8 @@ fn a9_a_million_spoofed_senders_evict_and_change_nothing_that_is_kept() {
         let mut up = |now: Time, bytes: &[u8]| {
             let (uplink, responder) = &mut edge;
             let class = (PORT, PuntClass::Arp);
-            let paths = crate::paths::Paths::default();
-            let up = uplink.up(now, class, bytes, responder, &paths, &mut Vec::new());
+            let mut paths = crate::paths::Paths::default();
+            let up = uplink.up(now, class, bytes, responder, &mut paths, &mut Vec::new());
             up.map(|(_, frame)| frame.into_owned())
         };
         let mut passed = 0_u32;
