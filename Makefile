@@ -33,8 +33,9 @@ lab-down: ## removes what `make lab` left running
 test: rust packages-test cargo-deny cargo-fuzz ## everything that proves Weir; what .ci/run calls
 	@tests/run.sh
 
-test-full: rust packages-test cargo-deny cargo-fuzz ## the same with long fuzzing (an hour in all)
+test-full: rust packages-test cargo-deny cargo-fuzz ## the same, long fuzzing, VRRP's whole matrix
 	@SECONDS_PER_FUZZ_TARGET=1200 tests/run.sh
+	@tests/full/vrrp_matrix.py --write tests/results/$$(date +%F)-vrrp-matrix.md
 
 lint: rust packages cargo-deny ## format, clippy, documentation, licences
 	@tests/run.sh fmt clippy docs deny

@@ -278,6 +278,8 @@ def matrix(report, only, write):
                 row = Row(fabric, cell, weir_leads)
                 row.run_all(report)
             rows.append((cell, weir_leads, row.results))
+            if write:  # after each row: it takes a quarter of an hour in all
+                Path(write).write_text(document(rows), encoding="utf-8")
     if write:
         Path(write).write_text(document(rows), encoding="utf-8")
         report.note(f"written: {write}")
