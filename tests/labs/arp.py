@@ -2,7 +2,7 @@
 """Real servers that answer for the VIP: found, named, and told what mends them.
 
 Three mistakes of real Linux servers: `arp_ignore` on `lo` alone, as the classic script sets it;
-`arp_announce` left out; a neighbour advertisement for the VIP.
+`arp_announce` left out; an IPv6 VIP on the Ethernet device, asked for and advertised.
 """
 
 import json
@@ -41,11 +41,18 @@ def all_leaks(report):
         first, second = it.fabric["dr1"], it.fabric["dr2"]
         first.sysctl(net__ipv4__conf__all__arp_ignore=0, net__ipv4__conf__lo__arp_ignore=1,
                      net__ipv4__conf__lo__arp_announce=2)
+        # An IPv6 VIP on the Ethernet device: nobody hears it, but it answers whoever asks.
+        second.ip(f"addr add {it.lab.vip('dr', 6)}/128 dev eth0 nodad")
         it.director = Director(it.lab, it.fabric)
         it.director.start(report.note)
         it.director.wait_all_up()
         check_named(report, it, "dr/dr1", "arp_answer", "arp_ignore=1")
-        report.equal("and nobody else is", {server for server, _ in leaks(it)}, {"dr/dr1"})
+        wait_until(lambda: ("dr/dr2", "neighbour") in leaks(it)
+                   or ("dr6/dr2", "neighbour") in leaks(it), 10, "dr2 asked by solicitation")
+        report.check(True, "dr2 is named, which answers solicitations for the IPv6 VIP")
+        second.ip(f"addr del {it.lab.vip('dr', 6)}/128 dev eth0")
+        first_leaks = {(server, how) for server, how in leaks(it) if how != "neighbour"}
+        report.equal("and nobody else is", first_leaks, {("dr/dr1", "arp_answer")})
 
         second.sysctl(net__ipv4__conf__all__arp_announce=0)
         second.run("ip", "neigh", "flush", "all")
@@ -54,10 +61,10 @@ def all_leaks(report):
                    check=False)
         check_named(report, it, "dr/dr2", "arp_question", "arp_announce=2")
 
-        second.run("/usr/bin/python3", "-c", ADVERTISE, "eth0", it.lab.vip("dr", 6))
-        wait_until(lambda: ("dr/dr2", "neighbour") in leaks(it)
-                   or ("dr6/dr2", "neighbour") in leaks(it), 5, "the neighbour advertisement")
-        report.check(True, "dr2 is named (neighbour)")
+        first.run("/usr/bin/python3", "-c", ADVERTISE, "eth0", it.lab.vip("dr", 6))
+        wait_until(lambda: ("dr/dr1", "neighbour") in leaks(it)
+                   or ("dr6/dr1", "neighbour") in leaks(it), 5, "the neighbour advertisement")
+        report.check(True, "dr1 is named (neighbour)")
         got = it.requests(vip, 20)
         report.equal("the clients are served all the same", got.answered, 20)
         report.note(it.director.weir("show", "arp").stdout)

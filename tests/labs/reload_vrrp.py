@@ -18,9 +18,10 @@ RELOADS = 10
 # Weir itself delays shows in every storm.
 ATTEMPTS = 3
 TURN_MAX = 0.001  # seconds
-# Taking over the tables of a thousand services costs more, once per reload; nothing else does.
-WITHIN_MIN = 0.995
-WORST_MAX = 0.050
+# Taking over the tables of a thousand services takes some milliseconds of CPU, once per reload and
+# once at start; nothing else may. The bound is for a machine whose CPU is shared.
+LONG_TURNS_PER_RELOAD = 2
+WORST_MAX = 0.009  # under the interval of the adverts
 
 
 def services(generation):
@@ -52,8 +53,8 @@ def turns(director, clock=""):
     return buckets, float(worst.group(1))
 
 
-def check_turns(report, director):
-    """Nearly all turns keep the millisecond; what is shown is what was measured."""
+def check_turns(report, director, reloads):
+    """All turns but those of reloads keep the millisecond; what is shown is what was measured."""
     for clock in ("cpu_", ""):
         buckets, worst = turns(director, clock)
         count = buckets[float("inf")]
@@ -63,8 +64,9 @@ def check_turns(report, director):
         report.note(f"{director.name}: {count} turns by {what}: {within:.3%} within 1 ms, 99.9 % "
                     f"within {kept * 1e3:g} ms, worst {worst * 1e3:.1f} ms")
         if clock:
-            report.check(within >= WITHIN_MIN, f"{director.name}: turns keep the millisecond",
-                         f"{within:.3%}")
+            over = count - buckets[TURN_MAX]
+            report.check(over <= LONG_TURNS_PER_RELOAD * (reloads + 1),
+                         f"{director.name}: {over} turns over 1 ms, by {reloads} reloads")
             report.check(worst <= WORST_MAX, f"{director.name}: the worst turn",
                          f"{worst * 1e3:.1f} ms")
 
@@ -101,7 +103,7 @@ def storm(report):
         report.equal("changes of state during a storm", changes, 0)
         report.equal("states", [instance(one)["state"] for one in both], ["active", "backup"])
         for director in both:
-            check_turns(report, director)
+            check_turns(report, director, attempt * RELOADS)
         report.equal("one advertiser", advertisers(fabric, 1), ["192.0.2.2"])
 
 
