@@ -22,6 +22,8 @@
 //! | members of a sync group wait for each other in fault | nobody took over |
 //! | checksum, TTL, or type of adverts not looked at | the Active changed in the calm |
 //! | a server that leaks is not told of | it is not named |
+//! | who slept goes on, as Active or as Backup | it says it is Active, though it must listen |
+//! | a stalled worker or a lost link is not noticed; a group moves apart | it says it is Active |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
