@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use weir_tests::fuzz;
 
 /// Each found input and the promise that it broke.
-const FOUND: &[(&str, &str)] = &[];
+const FOUND: &[(&str, &str)] = &[(
+    "vrrp-ip-version.bin",
+    "an advert under an IPv4 EtherType whose packet says it is of another version was taken",
+)];
 
 type Target = (&'static str, fn(&[u8]));
 

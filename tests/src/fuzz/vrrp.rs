@@ -161,7 +161,7 @@ impl Director {
         }
         if taken(&self.routers) > before {
             let expected = police::is_expected(&self.tables, PORT, &frame);
-            assert!(expected, "a worker would not have let it through");
+            assert!(expected, "a worker would not have let through {frame:02x?}");
         }
     }
 

@@ -126,6 +126,10 @@ pub(crate) fn open<'a>(frame: &Frame<'a>) -> Result<Packet<'a>, Reject> {
     let (source, destination, payload): (IpAddr, IpAddr, &[u8]) = match frame.ether_type {
         EtherType::IPV4 => {
             let ip = Ipv4Packet::new_checked(frame.payload).map_err(|_| Reject::Malformed)?;
+            // The view checks lengths only.
+            if ip.version() != 4 {
+                return Err(Reject::Malformed);
+            }
             if ip.more_frags() || ip.frag_offset() != 0 {
                 return Err(Reject::Fragment);
             }
@@ -136,6 +140,9 @@ pub(crate) fn open<'a>(frame: &Frame<'a>) -> Result<Packet<'a>, Reject> {
         }
         EtherType::IPV6 => {
             let ip = Ipv6Packet::new_checked(frame.payload).map_err(|_| Reject::Malformed)?;
+            if ip.version() != 6 {
+                return Err(Reject::Malformed);
+            }
             if u8::from(ip.next_header()) != PROTOCOL {
                 return Err(Reject::Fragment);
             }
