@@ -5,11 +5,20 @@ Under NAT a server without its nginx resets connections, until its check takes i
 routing one without the VIP on its loopback swallows them, though its own address answers well.
 """
 
+import json
+import re
+
 from labtest import main, session, wait_until
 from layout import MODES
 
 SYN_RECV = 60  # seconds until an unanswered flow ends
 REQUESTS = 20
+FLOWS, TRIED_AGAIN = 10, 5  # of the passive check: flows in an interval, seconds
+PASSIVE = f"""\
+health_checks:
+  flows:
+    {{type: passive, interval: 1s, rise: 1, fall: 2,
+     passive: {{flows: {FLOWS}, hold: {TRIED_AGAIN}s}}}}"""
 
 
 def counted(it, name, service, server):
@@ -45,6 +54,34 @@ def check_swallowed(report, it):
     report.equal(f"unanswered of {first}", counted(it, "unanswered", "dr", first), 0)
 
 
+def check_passive(report, it):
+    """With a passive check the server that refuses is taken out by its clients' flows alone."""
+    config = it.director.config
+    text = config.read_text(encoding="ascii").replace("health_checks:", PASSIVE)
+    config.write_text(re.sub(r"(- name: nat\n(?:    .*\n)*?    health: )web", r"\1flows", text),
+                      encoding="ascii")
+    it.director.weir("apply")
+    victim, vip = it.lab.servers_of("nat")[0].name, it.lab.vip("nat")
+    report.equal("a server is up before it had any flow",
+                 it.director.metric("weir_server_up", service="nat", server=victim), 1)
+
+    def is_up():
+        it.requests(vip, 2 * FLOWS + 4)
+        return it.director.metric("weir_server_up", service="nat", server=victim) == 1
+
+    wait_until(is_up, 2, f"{victim} serves")
+    it.servers.kill(victim)
+    took = wait_until(lambda: not is_up(), 15, f"{victim} out")
+    why = json.loads(it.director.weir("show", "health", f"nat/{victim}", "--json").stdout)
+    why = why["health"][0]["results"][0]["detail"]
+    report.check("came to nothing" in why, f"{victim} refuses: out after {took:.1f} s: {why}")
+    got = it.requests(vip, REQUESTS)
+    report.equal("requests answered by the other", got.answered, REQUESTS)
+    it.servers.start(victim)
+    took = wait_until(is_up, TRIED_AGAIN + 10, f"{victim} tried again")
+    report.check(True, f"{victim} well again: tried again after {took:.1f} s")
+
+
 def outcomes(report):
     """First the fast sign, then the slow one; nothing is counted that worked."""
     with session("two-port") as it:
@@ -61,6 +98,7 @@ def outcomes(report):
                      [counted(it, "unanswered", service, server.name)
                       for service in ("nat", "tunnel") for server in it.lab.servers_of(service)],
                      [0] * 4)
+        check_passive(report, it)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ use weir_engine::time::Time;
 use super::brake::Group;
 use super::machine::{Finding, Machine, Outcome, State, Turn};
 use super::{Verdict, Verdicts};
-use crate::config::{Config, HealthCheck, Mode, Probe, Server, ServerState, Service};
+use crate::config::{Config, HealthCheck, Mode, Server, ServerState, Service};
 use crate::overlay::Overlay;
 use passive::Watched;
 pub use report::{ServerHealth, Standing};
@@ -175,8 +175,7 @@ impl Board {
     fn begin(&mut self, now: Time, fresh: &[CheckId]) {
         let asked = fresh.iter().filter_map(|id| {
             let check = &self.checks.get(id)?.check;
-            let asks = !matches!(check.probe, Probe::Passive(_));
-            asks.then_some((*id, check.interval))
+            check.probe.asks().then_some((*id, check.interval))
         });
         self.schedule.begin(now, &asked.collect::<Vec<_>>());
         for id in fresh {
@@ -204,6 +203,7 @@ impl Board {
             return;
         };
         let moved = checked.check.name != check.name;
+        let (asked, asks) = (checked.check.probe.asks(), check.probe.asks());
         if moved {
             let was_up = checked.machine.is_up();
             if let Some(group) = self.groups.get_mut(&checked.check.name) {
@@ -212,8 +212,15 @@ impl Board {
         }
         (checked.vip, checked.slow_start) = (vip, slow_start);
         checked.check = check.clone();
-        let latest = now + interval(checked);
-        self.schedule.bring_forward(id, latest);
+        match (asked, asks) {
+            (true, true) => {
+                let latest = now + interval(checked);
+                self.schedule.bring_forward(id, latest);
+            }
+            (false, true) => self.schedule.begin(now, &[(id, check.interval)]),
+            (true, false) => self.schedule.forget(id),
+            (false, false) => {}
+        }
         if moved {
             self.join(id);
             self.judge(id);
@@ -292,8 +299,8 @@ impl Board {
 
     /// Takes in what a job came to. Every job must end here, once.
     pub fn finish(&mut self, now: Time, id: CheckId, outcome: Outcome, out: &mut Vec<Change>) {
-        let Some(checked) = self.checks.get(&id) else {
-            self.schedule.end(None); // Removed in the meantime.
+        let Some(checked) = self.checks.get(&id).filter(|c| c.check.probe.asks()) else {
+            self.schedule.end(None); // Removed, or not asked any more, in the meantime.
             return;
         };
         let (started, late) = checked.started;

@@ -130,6 +130,11 @@ impl Probe {
         matches!(self, Self::Udp { .. } | Self::Dns { .. })
     }
 
+    /// Whether servers are asked at all.
+    pub fn asks(&self) -> bool {
+        !matches!(self, Self::Passive(_))
+    }
+
     /// Whether it asks a port.
     pub fn needs_port(&self) -> bool {
         self.has_path()

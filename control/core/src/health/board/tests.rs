@@ -307,3 +307,30 @@ fn lateness_is_counted_from_when_a_probe_was_due() {
     );
     assert_eq!(board.lateness().sum(), Duration::from_millis(45));
 }
+
+#[test]
+fn a_check_that_becomes_passive_asks_nobody_any_more_and_back() {
+    use crate::config::{Passive, Probe};
+    let passive = checked_by(
+        1,
+        HealthCheck {
+            probe: Probe::Passive(Passive {
+                share: 50,
+                flows: 20,
+                hold: Duration::from_secs(30),
+            }),
+            ..check()
+        },
+    );
+    let asking = config(1);
+    let mut board = board(&asking);
+    run(&mut board, at(2_000), |_| true);
+    let due = board.deadline().expect("a probe is due");
+    let in_flight = expire(&mut board, due);
+    board.configure(due, &passive, &Overlay::default());
+    finish(&mut board, due, in_flight[0].id, pass(true));
+    assert!(expire(&mut board, at(20_000)).is_empty());
+    assert!(board.verdicts().is_up("web", "web1"));
+    board.configure(at(20_000), &asking, &Overlay::default());
+    assert_eq!(expire(&mut board, at(21_000)).len(), 1);
+}
