@@ -92,7 +92,7 @@ pub enum Happening {
     },
 }
 
-/// The other end of [`Teller`].
+/// What the control thread tells, for the management thread.
 pub type Events = mpsc::Receiver<Event>;
 
 /// The control thread's end.
