@@ -13,8 +13,10 @@ import glob
 import os
 import signal
 import subprocess
+import sys
 import time
 
+import plain_fpu
 import sandbox
 from scenario import own_address
 from wire import Wire
@@ -81,15 +83,23 @@ class Kernel:
     def _boot(self, modules):
         with open(self.dir + "/kernel.log", "wb") as log:
             self.process = subprocess.Popen(
-                ["linux.uml", "umid=ipvs", "uml_dir=" + self.dir, "mem=192M", "quiet",
+                self._program() + ["umid=ipvs", "uml_dir=" + self.dir, "mem=192M", "quiet",
                  "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
                  "init=" + HERE + "/guest-init.sh", "MODULES=" + self._modules(modules),
                  "con=null", "con0=null,fd:2", "ssl=null", "ssl0=fd:0,fd:1"]
+                + (plain_fpu.GUEST if plain_fpu.is_needed() else [])
                 + ["eth%d=tuntap,uml%d,%s" % (i, i, p["mac"]) for i, p in enumerate(self.ports)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=self.dir,
                 env=dict(os.environ, HOME=self.dir, TMPDIR=self.dir), start_new_session=True)
         if self._answer(_BOOT_SECONDS)[1] != "ready":
             raise RuntimeError("the guest did not start:\n" + self._log())
+
+    def _program(self):
+        """The User Mode kernel, as this CPU lets it run."""
+        kernel = ["linux.uml"]
+        if plain_fpu.is_needed():
+            kernel = [sys.executable, plain_fpu.__file__] + kernel
+        return kernel
 
     def _modules(self, more):
         """A file of module paths, dependencies first."""
