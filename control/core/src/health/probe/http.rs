@@ -73,10 +73,11 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     } else {
         BODY_LEN_MAX
     };
-    let mut ended = is_complete(&octets, &head);
+    let mut seen = 0;
+    let mut ended = is_complete(&octets, &head, &mut seen);
     while !ended && octets.len() < limit {
         ended = read(attempt, &mut stream, &mut octets, limit).await? == 0
-            || is_complete(&octets, &head);
+            || is_complete(&octets, &head, &mut seen);
     }
     let body = if head.chunked {
         dechunk(&octets).0
@@ -147,37 +148,65 @@ fn head(octets: &[u8], probe: &HttpProbe) -> Result<Option<Head>, String> {
     }))
 }
 
-/// Whether the whole body is there; a body without a length ends with its connection.
-fn is_complete(octets: &[u8], head: &Head) -> bool {
-    if head.chunked {
-        dechunk(octets).1
-    } else {
-        head.body_len.is_some_and(|len| octets.len() >= len)
+/// Whether the whole body is there; a body without a length ends with its connection. `seen` is
+/// how far whole chunks have been looked at, so that octet by octet they are looked at once.
+fn is_complete(octets: &[u8], head: &Head, seen: &mut usize) -> bool {
+    if !head.chunked {
+        return head.body_len.is_some_and(|len| octets.len() >= len);
+    }
+    loop {
+        match chunk(&octets[*seen..]) {
+            Chunk::Whole(_, len) => *seen += len,
+            Chunk::Partial(_) => return false,
+            Chunk::End => return true,
+        }
     }
 }
 
-/// A chunked body's octets as far as they are there (RFC 9112 §7.1), and whether that is all. What
-/// is no chunk ends it.
+/// What a chunked body goes on with (RFC 9112 §7.1).
+enum Chunk<'a> {
+    /// A chunk's data, and how long it is with its size and line end.
+    Whole(&'a [u8], usize),
+    /// What is there of one that has not arrived whole.
+    Partial(&'a [u8]),
+    /// The last chunk, or what is none.
+    End,
+}
+
+fn chunk(octets: &[u8]) -> Chunk<'_> {
+    let (begin, len) = match httparse::parse_chunk_size(octets) {
+        Ok(httparse::Status::Complete((_, 0))) | Err(_) => return Chunk::End,
+        Ok(httparse::Status::Complete(found)) => found,
+        Ok(httparse::Status::Partial) => return Chunk::Partial(&[]),
+    };
+    let rest = &octets[begin..];
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let Some((data, after)) = rest.split_at_checked(len) else {
+        return Chunk::Partial(rest);
+    };
+    match after {
+        [b'\r', b'\n', ..] => Chunk::Whole(data, begin + len + 2),
+        // Its line end may be under way.
+        [] | [b'\r'] => Chunk::Partial(data),
+        _ => Chunk::Whole(data, begin + len),
+    }
+}
+
+/// A chunked body's octets as far as they are there, and whether that is all.
 fn dechunk(mut octets: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
-        let (begin, len) = match httparse::parse_chunk_size(octets) {
-            Ok(httparse::Status::Complete(found)) => found,
-            Ok(httparse::Status::Partial) => return (body, false),
-            Err(_) => return (body, true),
-        };
-        if len == 0 {
-            return (body, true);
+        match chunk(octets) {
+            Chunk::Whole(data, len) => {
+                body.extend_from_slice(data);
+                octets = &octets[len..];
+            }
+            Chunk::Partial(data) => {
+                body.extend_from_slice(data);
+                return (body, false);
+            }
+            Chunk::End => return (body, true),
         }
-        let rest = &octets[begin..];
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let Some(chunk) = rest.get(..len) else {
-            body.extend_from_slice(rest);
-            return (body, false);
-        };
-        body.extend_from_slice(chunk);
-        // The chunk's own line end.
-        octets = rest[len..].strip_prefix(b"\r\n").unwrap_or(&rest[len..]);
     }
 }
 
@@ -194,5 +223,20 @@ mod tests {
         assert_eq!(dechunk(b"zz\r\n"), (Vec::new(), true));
         let huge = b"ffffffffffffffff\r\nx";
         assert_eq!(dechunk(huge), (b"x".to_vec(), false));
+    }
+
+    #[test]
+    fn a_body_that_comes_octet_by_octet_ends_with_its_last_chunk_and_not_before() {
+        let whole = b"4\r\nWiki\r\n6;ext=1\r\npedia \r\n0\r\n\r\n";
+        let head = Head {
+            len: 0,
+            status: 200,
+            chunked: true,
+            body_len: None,
+        };
+        let mut seen = 0;
+        let first = (0..=whole.len()).find(|len| is_complete(&whole[..*len], &head, &mut seen));
+        // With the size of the last chunk, line end included.
+        assert_eq!(first, Some(whole.len() - 2));
     }
 }
