@@ -304,6 +304,11 @@ impl Service {
         self.servers.iter().chain(&self.sorry_server)
     }
 
+    /// Whether health has a say about the server of that name: the sorry server is never checked.
+    pub fn is_checked(&self, server: &str) -> bool {
+        self.health.is_some() && server != SORRY_SERVER_NAME
+    }
+
     /// The port that a health check of `server` asks; `None` if a service for all ports has a
     /// check without `port`, which validation refuses.
     pub fn probe_port(&self, server: &Server) -> Option<L4Port> {

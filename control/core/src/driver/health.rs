@@ -12,19 +12,19 @@ use crate::health::machine::{Finding, Outcome};
 use crate::health::probe::Way;
 use crate::health::runner::Ways;
 use crate::paths::{NoPath, Paths};
-use crate::reconcile::ServersByName;
+use crate::reconcile::Snapshot;
 
 /// How probes get to their servers: straight, or as clients' packets do.
 struct Routes<'a, D> {
     dataplane: &'a mut D,
     paths: &'a mut Paths,
-    servers: &'a ServersByName,
+    snapshot: &'a Snapshot,
     ports: &'a [Port],
 }
 
 impl<D> Routes<'_, D> {
-    fn server(&self, job: &Job) -> Option<ServerId> {
-        self.servers.get(&job.name).copied()
+    fn server(&self, (service, server): &Name) -> Option<ServerId> {
+        self.snapshot.server(service, server)
     }
 }
 
@@ -38,7 +38,7 @@ impl<D: Dataplane> Ways for Routes<'_, D> {
             false => Protocol::TCP,
         };
         // Without a slot it is too new for the tables; the next probe will find it there.
-        let Some(server) = self.server(job) else {
+        let Some(server) = self.server(&job.name) else {
             return Way::None("the tables do not have the server yet".into());
         };
         match self.paths.open(now, vip, protocol, server) {
@@ -58,7 +58,7 @@ impl<D: Dataplane> Ways for Routes<'_, D> {
         match (way, job.vip) {
             (Way::Path { source, .. }, Some(vip)) => {
                 self.paths.close(now, vip, source.port());
-                let server = self.server(job);
+                let server = self.server(&job.name);
                 let hop = server.and_then(|server| self.paths.hop_failure(server));
                 if let Some(hop) = hop.filter(|_| outcome.finding == Finding::Silent) {
                     outcome.reason = hop;
@@ -72,7 +72,7 @@ impl<D: Dataplane> Ways for Routes<'_, D> {
     }
 
     fn flows(&mut self, name: &Name) -> Option<Outcomes> {
-        let server = self.servers.get(name).copied()?;
+        let server = self.server(name)?;
         Some(self.dataplane.server_outcomes(server))
     }
 }
@@ -85,7 +85,7 @@ impl<D: Dataplane> Control<D> {
         let mut routes = Routes {
             dataplane: &mut self.dataplane,
             paths: &mut self.paths,
-            servers: &self.world.snapshot.servers_by_name,
+            snapshot: &self.world.snapshot,
             ports: &self.world.config.ports,
         };
         self.health.turn(now, &mut routes, &mut changes);

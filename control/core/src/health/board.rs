@@ -86,7 +86,7 @@ struct Checked {
     verdict: Verdict,
     /// What its flows had come to at the last look of a passive check.
     flows: Option<Outcomes>,
-    /// When the last probe was due and how long after that it was handed out.
+    /// When the last probe was handed out, and how long after it was due.
     started: (Time, Duration),
 }
 
@@ -423,7 +423,7 @@ fn is_path(check: &HealthCheck, server: &Server) -> bool {
         Mode::Dr | Mode::Tunnel(_) => true,
         Mode::Nat => false, // A client's packet reaches it at its own address too.
     };
-    rewritten && check.path.unwrap_or(true) && check.probe.has_path()
+    rewritten && check.path.unwrap_or(true) && check.probe.asks_port()
 }
 
 /// Every server that has a check and is not in maintenance.

@@ -2,7 +2,6 @@
 //! takes from the control thread's turns. Jobs go there and results come back over channels.
 
 use std::io;
-use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::mpsc;
@@ -86,9 +85,8 @@ impl Runner {
     /// Takes in results that have arrived and starts what is due; never waits. Servers that went
     /// up or down are added to `changes`.
     pub fn turn(&mut self, now: Time, ways: &mut dyn Ways, changes: &mut Vec<Change>) {
-        let results = self.thread.as_mut().map(|thread| &mut thread.results);
-        if let Some(results) = results {
-            while let Ok((job, way, mut outcome)) = results.try_recv() {
+        if let Some(thread) = &mut self.thread {
+            while let Ok((job, way, mut outcome)) = thread.results.try_recv() {
                 ways.close(now, &job, &way, &mut outcome);
                 self.board.finish(now, job.id, outcome, changes);
             }
@@ -144,7 +142,6 @@ fn raise_descriptor_limit() {
 
 /// The thread: one task for each order.
 async fn serve(mut orders: mpsc::UnboundedReceiver<Order>, results: mpsc::UnboundedSender<Result>) {
-    let results = Arc::new(results);
     while let Some((job, way, ordered)) = orders.recv().await {
         let results = results.clone();
         tokio::spawn(async move {

@@ -31,7 +31,7 @@ use weir_engine::tables::{
 };
 use weir_wire::addr::L4Port;
 
-use crate::config::{self, Config, PortSpec, SORRY_SERVER_NAME, ServerState};
+use crate::config::{self, Config, PortSpec, ServerState};
 use crate::health::{Verdict, Verdicts};
 use crate::mirror::Mirror;
 use crate::overlay::Overlay;
@@ -65,8 +65,7 @@ pub struct Inputs<'a> {
 impl Inputs<'_> {
     /// What health says of a server; one that is not checked is up.
     fn verdict(&self, service: &config::Service, server: &config::Server) -> Verdict {
-        let is_checked = service.health.is_some() && server.name != SORRY_SERVER_NAME;
-        match is_checked {
+        match service.is_checked(&server.name) {
             true => self.health.of(&service.name, &server.name),
             false => Verdict::UP,
         }

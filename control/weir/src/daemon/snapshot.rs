@@ -34,8 +34,7 @@ impl ControlView {
             .services
             .iter()
             .find(|entry| entry.name == service);
-        let has_check = found.is_some_and(|entry| entry.health.is_some());
-        let checked = has_check && server != config::SORRY_SERVER_NAME;
+        let checked = found.is_some_and(|entry| entry.is_checked(server));
         !checked || self.status.verdicts.is_up(service, server)
     }
 

@@ -120,7 +120,7 @@ fn service(
 /// Refuses a check that would not know which port to ask.
 fn probed_port(service: &Service, fields: &Fields, sink: &mut Sink<'_>) {
     let check = service.health.as_ref();
-    let needs_port = check.is_some_and(|check| check.probe.needs_port());
+    let needs_port = check.is_some_and(|check| check.probe.asks_port());
     let lacks_port = |server: &Server| service.probe_port(server).is_none();
     if needs_port && service.servers.iter().any(lacks_port) {
         sink.error(

@@ -117,8 +117,9 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// Whether a probe can take the clients' way: it has a source port to be known by.
-    pub fn has_path(&self) -> bool {
+    /// Whether it asks a port. Only such a probe can take the clients' way: it has a source port to
+    /// be known by.
+    pub fn asks_port(&self) -> bool {
         match self {
             Self::Tcp | Self::Http(_) | Self::Udp { .. } | Self::Dns { .. } | Self::Smtp => true,
             Self::Icmp | Self::Script(_) | Self::Passive(_) => false,
@@ -133,11 +134,6 @@ impl Probe {
     /// Whether servers are asked at all.
     pub fn asks(&self) -> bool {
         !matches!(self, Self::Passive(_))
-    }
-
-    /// Whether it asks a port.
-    pub fn needs_port(&self) -> bool {
-        self.has_path()
     }
 }
 

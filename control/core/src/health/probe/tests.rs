@@ -10,7 +10,7 @@ use crate::config::{BodyExpect, HeaderExpect, HttpProbe, Pattern, PhaseTimeouts}
 use crate::health::board::CheckId;
 use crate::testing::check;
 
-fn http() -> HttpProbe {
+pub(super) fn http() -> HttpProbe {
     HttpProbe {
         url: "/healthz".into(),
         host: None,
@@ -21,7 +21,7 @@ fn http() -> HttpProbe {
     }
 }
 
-fn checked_by(probe: Probe, timeout_ms: u64) -> HealthCheck {
+pub(super) fn checked_by(probe: Probe, timeout_ms: u64) -> HealthCheck {
     HealthCheck {
         probe,
         timeout: Duration::from_millis(timeout_ms),
@@ -29,7 +29,7 @@ fn checked_by(probe: Probe, timeout_ms: u64) -> HealthCheck {
     }
 }
 
-async fn probe(target: SocketAddr, check: HealthCheck) -> Outcome {
+async fn by(way: Way, target: SocketAddr, check: HealthCheck) -> Outcome {
     let job = Job {
         id: CheckId::new(0),
         name: ("web".into(), "web1".into()),
@@ -37,7 +37,11 @@ async fn probe(target: SocketAddr, check: HealthCheck) -> Outcome {
         vip: None,
         check: Arc::new(check),
     };
-    run(&job, &Way::Direct).await
+    run(&job, &way).await
+}
+
+pub(super) async fn probe(target: SocketAddr, check: HealthCheck) -> Outcome {
+    by(Way::Direct, target, check).await
 }
 
 fn found(outcome: &Outcome) -> (Finding, &str) {
@@ -360,14 +364,8 @@ async fn a_script_knows_whom_it_checks() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_way_that_does_not_exist_is_our_own_fault() {
-    let job = Job {
-        id: CheckId::new(0),
-        name: ("web".into(), "web1".into()),
-        target: "127.0.0.1:1".parse().unwrap(),
-        vip: None,
-        check: Arc::new(check()),
-    };
-    let outcome = run(&job, &Way::None("all ports are in use".into())).await;
+    let way = Way::None("all ports are in use".into());
+    let outcome = by(way, "127.0.0.1:1".parse().unwrap(), check()).await;
     let expected = "not probed: all ports are in use";
     assert_eq!(found(&outcome), (Finding::Local, expected));
 }

@@ -1,7 +1,6 @@
 //! HTTPS probes against a real TLS server.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
@@ -11,11 +10,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::{HealthCheck, HttpProbe, Probe};
-use crate::health::board::{CheckId, Job};
+use crate::config::{HeaderExpect, HttpProbe, Probe};
 use crate::health::machine::{Finding, Outcome};
-use crate::health::probe::{Way, run};
-use crate::testing::check;
+use crate::health::probe::tests::{checked_by, http, probe};
 
 /// An issuer in a file of its own, removed at the end.
 struct Issuer {
@@ -84,30 +81,16 @@ impl Drop for Issuer {
 }
 
 async fn ask(target: SocketAddr, tls: TlsProbe) -> Outcome {
-    let probe = HttpProbe {
-        url: "/".into(),
+    let asked = HttpProbe {
         host: Some("www.example.net:8443".into()),
         tls: Some(tls),
-        status: vec![(200, 299)],
-        body: None,
-        headers: vec![crate::config::HeaderExpect {
+        headers: vec![HeaderExpect {
             name: "X-Name".into(),
             value: Some("www.example.net".into()),
         }],
+        ..http()
     };
-    let check = HealthCheck {
-        probe: Probe::Http(probe),
-        timeout: Duration::from_secs(5),
-        ..check()
-    };
-    let job = Job {
-        id: CheckId::new(0),
-        name: ("web".into(), "web1".into()),
-        target,
-        vip: None,
-        check: Arc::new(check),
-    };
-    run(&job, &Way::Direct).await
+    probe(target, checked_by(Probe::Http(asked), 5000)).await
 }
 
 fn unverified() -> TlsProbe {
