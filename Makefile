@@ -46,9 +46,8 @@ fuzz: rust packages cargo-fuzz ## fuzzes every target (SECONDS_PER_FUZZ_TARGET=6
 docs: rust packages ## the code's documentation, warnings are errors
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 
-bench: rust packages packages-lab ## end-to-end benchmarks; QUICK=1 shorter, SOAK=1 longer
-	cargo build --release --locked
-	bench/run.sh
+bench: rust packages packages-lab ## the benchmarks; QUICK=1 shorter, SOAK=1 longer, SECTIONS=e2e
+	@bench/run.sh
 
 build: rust packages
 	@cargo build --profile lab --locked

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import REPOSITORY, BenchError, cpu_nanos, busiest_thread
+from host import BenchError, built, busiest_thread, cpu_nanos
 
 CONTROL_CPU, WORKER_CPU = 0, 1
 DESCRIPTORS = 1024
@@ -164,9 +164,8 @@ class Macswap(Process):
 
     def __init__(self, setting, log, seconds):
         receive, send = setting.devices
-        target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
         super().__init__([
-            target / "release" / "examples" / "macswap", "--rx", receive, "--tx", send,
+            built("weir-dpdk", "example", "macswap"), "--rx", receive, "--tx", send,
             "--cpu", WORKER_CPU, "--control-cpu", CONTROL_CPU, "--seconds", seconds,
             "--burst", setting.burst, "--mbufs", setting.mbufs,
         ], log)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import frames
 from contenders import CONTROL_CPU, WORKER_CPU, Process
-from host import REPOSITORY, BenchError
+from host import BenchError, built
 
 SERVERS = 8
 WAN_MAC, LAN_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -24,8 +24,7 @@ Metric = re.compile(r"^(\w+)(?:\{(.*?)\})? (\S+)$", re.M)
 
 def binary():
     """The `weir` to measure."""
-    target = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
-    return os.environ.get("BENCH_WEIR", f"{target}/release/weir")
+    return os.environ.get("BENCH_WEIR") or built("weir", "bin", "weir")
 
 
 def server_address(family, index):

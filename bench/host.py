@@ -54,6 +54,20 @@ def output(*words):
     return done.stdout.decode().strip()
 
 
+def built(package, kind, name):
+    """The path of a program of this repository, built first if need be. `kind` is bin or example.
+
+    `BENCH_PROFILE=lab` builds much faster and runs a little slower: for developing a section.
+    """
+    profile = os.environ.get("BENCH_PROFILE", "release")
+    words = ["cargo", "build", "--quiet", "--locked", "--profile", profile, "-p", package,
+             f"--{kind}", name]
+    if subprocess.run(words, cwd=REPOSITORY, check=False).returncode:
+        raise BenchError(f"{' '.join(words)}: failed")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / profile
+    return target / "examples" / name if kind == "example" else target / name
+
+
 @contextmanager
 def hugepages(octets):
     """Reserves 2 MiB pages for as long as the context lasts, besides those that are in use.

@@ -1,12 +1,14 @@
 #!/bin/sh
-# `make bench`: the end-to-end benchmarks, on the release build, in a network namespace of their own
-# (the director makes TAPs; they vanish with the namespace, however the run ends).
+# `make bench`: the benchmarks, on the release build, in a network namespace of their own (TAPs and
+# veths vanish with it, however the run ends).
 #
-#   QUICK=1      two pairs and short windows, results printed but kept out of results/
-#   SAVE=1       keep them all the same; the pairs and windows are told with them
-#   SOAK=1       long windows
-#   ROWS=REGEX   only the rows whose name matches
-#   BENCH_WEIR   the `weir` to measure, default: what `cargo build --release` makes
+#   SECTIONS=a,b  only these sections (bench/bench.py lists them); the results of others are kept
+#   ROWS=REGEX    only the rows whose name matches
+#   QUICK=1       few and short repetitions, printed but kept out of results/
+#   SAVE=1        keep them all the same, also those of ROWS; the command is told with them
+#   SOAK=1        long repetitions, and half an hour of soak
+#   BENCH_WEIR    the `weir` to measure, default: what `cargo build --release` makes
+#   BENCH_PROFILE lab: build what is measured in a third of the time, for developing a section
 set -eu
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
@@ -15,5 +17,6 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "bench: needs root: network namespaces, hugepages and TAPs" >&2
     exit 1
 fi
-cargo build --quiet --release --locked -p weir-dpdk --example macswap
-exec unshare --net /usr/bin/python3 -B bench/e2e.py "$@"
+# Programs are built by the sections that want them, where there is no network any more.
+cargo fetch --quiet --locked
+exec unshare --net /usr/bin/python3 -B bench/bench.py "$@"
