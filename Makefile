@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo lab lab-down test test-full lint fuzz docs bench build rust packages \
-	packages-lab packages-test cargo-deny cargo-fuzz
+	packages-lab packages-all cargo-deny cargo-fuzz
 
 RUST_MIN := 1.91
 PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
@@ -30,10 +30,10 @@ lab: build packages-lab ## the demo's network left running (NETWORK=one-port for
 lab-down: ## removes what `make lab` left running
 	@$(LAB)/lab.py down
 
-test: rust packages-test cargo-deny cargo-fuzz ## everything that proves Weir; what .ci/run calls
+test: rust packages-all cargo-deny cargo-fuzz ## everything that proves Weir; what .ci/run calls
 	@tests/run.sh
 
-test-full: rust packages-test cargo-deny cargo-fuzz ## the same, long fuzzing, VRRP's whole matrix
+test-full: rust packages-all cargo-deny cargo-fuzz ## the same, long fuzzing, VRRP's whole matrix
 	@SECONDS_PER_FUZZ_TARGET=1200 tests/run.sh
 	@tests/full/vrrp_matrix.py --write tests/results/$$(date +%F)-vrrp-matrix.md
 
@@ -46,7 +46,7 @@ fuzz: rust packages cargo-fuzz ## fuzzes every target (SECONDS_PER_FUZZ_TARGET=6
 docs: rust packages ## the code's documentation, warnings are errors
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 
-bench: rust packages packages-lab ## the benchmarks; QUICK=1 shorter, SOAK=1 longer, SECTIONS=e2e
+bench: rust packages-all ## the benchmarks; QUICK=1 shorter, SOAK=1 longer, SECTIONS=e2e
 	@bench/run.sh
 
 build: rust packages
@@ -69,8 +69,8 @@ packages:
 packages-lab:
 	@deploy/lab/install.sh lab
 
-packages-test:
-	@deploy/lab/install.sh build lab oracle
+packages-all:
+	@deploy/lab/install.sh build lab oracle bench
 
 # Tools of cargo's own. When they cannot be had, their stage is skipped aloud.
 cargo-deny cargo-fuzz: rust

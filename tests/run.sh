@@ -58,6 +58,12 @@ stage_oracle() {
     $python tests/oracle/compare.py --all
 }
 
+# Instructions of the engine's parts against bench/budgets.json: slower fails.
+stage_gate() {
+    command -v valgrind >/dev/null || unavailable "valgrind is not installed"
+    $python -B bench/instructions.py
+}
+
 stage_demo() { lab deploy/lab/demo.py; }
 
 stage_fuzz() {
@@ -83,7 +89,7 @@ lab() {
 
 unavailable() { echo "$1"; exit $skip; }
 
-stages="fmt deny advisories clippy docs build unit miri oracle-tools oracle-kernel oracle"
+stages="fmt deny advisories clippy docs build unit miri gate oracle-tools oracle-kernel oracle"
 for script in tests/labs/*.py; do
     [ "$(head -c 2 "$script")" = "#!" ] && stages="$stages lab-$(basename "$script" .py)"
 done
@@ -92,7 +98,7 @@ stages="$stages demo fuzz"
 # Seconds after which a stage counts as hung. The sum of what they really take is under 45 minutes.
 limit_of() {
     case $1 in
-    clippy | docs | build | unit | oracle) echo 1200 ;;
+    clippy | docs | build | unit | gate | oracle) echo 1200 ;;
     fuzz) echo $((1200 + 10 * fuzz_seconds)) ;;
     *) echo 300 ;;
     esac

@@ -7,27 +7,27 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use weir_bench::pipeline::{Bursts, World};
-use weir_bench::{BURST, keys};
+use weir_bench::pipeline::{Bursts, Site, World};
+use weir_bench::{BURST, datagram, keys};
 use weir_engine::tables::Mode;
 
 fn engine(c: &mut Criterion) {
     let mut group = c.benchmark_group("engine");
     group.throughput(Throughput::Elements(BURST as u64));
     for count in [1_000, 1_000_000] {
-        let mut bursts = Bursts::new(&keys(count));
+        let mut bursts = Bursts::new(keys(count).iter().map(datagram).collect());
         group.bench_function(
             BenchmarkId::new("frames written, nothing else", count),
             |b| {
                 b.iter(|| black_box(bursts.receive()).len());
             },
         );
-        for mode in [Mode::Dr, Mode::Nat] {
-            let mut world = World::new(mode, count as usize);
+        for mode in [Mode::Dr, Mode::Nat, Mode::Tunnel] {
+            let mut world = World::new(Site::new(mode), count as usize);
             world.establish(&mut bursts);
             let name = format!("{mode:?}").to_lowercase();
             group.bench_function(BenchmarkId::new(name, count), |b| {
-                b.iter(|| world.forward(bursts.receive()));
+                b.iter(|| world.forward(&mut bursts));
             });
         }
     }

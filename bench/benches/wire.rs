@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weir_bench::{BURST, Rounds, frame, frame_v6, keys};
+use weir_bench::{BURST, Rounds, datagram, keys, keys_v6};
 use weir_wire::checksum::{self, Delta};
 use weir_wire::parse;
 
@@ -14,7 +14,7 @@ const FRAMES: u32 = 128;
 fn parsing(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse");
     group.throughput(Throughput::Elements(BURST as u64));
-    let v4: Vec<_> = keys(FRAMES).iter().map(frame).collect();
+    let v4: Vec<_> = keys(FRAMES).iter().map(datagram).collect();
     let mut rounds = Rounds::new(v4.len());
     group.bench_function("v4 udp, burst of 64", |b| {
         b.iter(|| {
@@ -23,7 +23,7 @@ fn parsing(c: &mut Criterion) {
             }
         });
     });
-    let v6: Vec<_> = (0..128).map(frame_v6).collect();
+    let v6: Vec<_> = keys_v6(FRAMES).iter().map(datagram).collect();
     group.bench_function("v6 udp, burst of 64", |b| {
         b.iter(|| {
             for frame in &v6[rounds.advance()] {
@@ -45,7 +45,7 @@ fn checksums(c: &mut Criterion) {
         });
     }
     let (old, new) = (keys(2)[0], keys(2)[1]);
-    let sum = checksum::of(&frame(&old));
+    let sum = checksum::of(&datagram(&old));
     group.bench_function("NAT update (RFC 1624), address and port", |b| {
         b.iter(|| {
             let (old, new) = black_box((old, new));

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a part of the project needs and that are missing.
 #
-#   install.sh GROUP...     groups: build lab oracle
+#   install.sh GROUP...     groups: build lab oracle bench
 #
 # Idempotent, and silent when nothing is missing: then neither root nor a network is needed.
 # No service is started by it, and nginx is not enabled either.
@@ -15,6 +15,7 @@ lab="iproute2=ip ethtool=ethtool nginx-light=nginx curl=curl iperf3=iperf3 tcpdu
     frr=/usr/lib/frr/vrrpd jq=jq nftables=nft procps=sysctl
     iputils-ping=ping iputils-arping=arping"
 oracle="user-mode-linux=linux.uml ipvsadm=ipvsadm busybox-static"
+bench="haproxy=haproxy wrk=wrk valgrind=valgrind"
 
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -31,7 +32,8 @@ for group in "$@"; do
     build) words=$build ;;
     lab) words=$lab ;;
     oracle) words=$oracle ;;
-    *) echo "install.sh: unknown group '$group'; there are: build lab oracle" >&2; exit 2 ;;
+    bench) words=$bench ;;
+    *) echo "install.sh: unknown group '$group'; there are: build lab oracle bench" >&2; exit 2 ;;
     esac
     for word in $words; do
         is_present "$word" || missing="$missing ${word%%=*}"
@@ -63,9 +65,10 @@ apt-get -qq update
 # shellcheck disable=SC2086
 apt-get -qq install -y --no-install-recommends $missing >/dev/null
 
-# Nor may any start at the next boot: nginx would take port 80, the others speak on the network.
+# Nor may any start at the next boot: nginx would take port 80, the others
+# speak on the network.
 if command -v systemctl >/dev/null 2>&1; then
-    for service in nginx keepalived frr; do
+    for service in nginx keepalived frr haproxy; do
         case " $missing " in
         *" $service "* | *" $service-light "*) systemctl --quiet disable "$service" || true ;;
         esac
