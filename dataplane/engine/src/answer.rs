@@ -91,11 +91,11 @@ impl<A: Ip> Draft<'_, A> {
     fn echo<I: Io>(&self, io: &mut I, frame: &I::Frame) -> Option<I::Frame> {
         let l4 = usize::from(self.packet.l4);
         let payload_len = self.packet.end - self.packet.l4;
-        let mut new = self.start(io, A::HEADER_LEN + usize::from(payload_len))?;
+        let mut new = self.start(io, usize::from(A::HEADER_LEN + payload_len))?;
         let ip = I::head_mut(&mut new).get_mut(self.exit.link_len()..)?;
         let (tos, id) = (self.packet.tos, self.id);
         A::emit(ip, &self.repr(A::ICMP, tos, false, id, payload_len));
-        let message = ip.get_mut(A::HEADER_LEN..)?;
+        let message = ip.get_mut(usize::from(A::HEADER_LEN)..)?;
         if !I::copy_out(frame, l4, message) {
             return None;
         }
@@ -113,13 +113,14 @@ impl<A: Ip> Draft<'_, A> {
     fn reset<I: Io>(&self, io: &mut I, frame: &I::Frame) -> Option<I::Frame> {
         let mut segment = [0; tcp::HEADER_LEN];
         tcp::emit_reset(&mut segment, I::head(frame), self.packet)?;
-        let mut new = self.start(io, A::HEADER_LEN + segment.len())?;
+        let mut new = self.start(io, usize::from(A::HEADER_LEN) + segment.len())?;
         let ip = I::head_mut(&mut new).get_mut(self.exit.link_len()..)?;
         A::emit(
             ip,
             &self.repr(Protocol::TCP, self.packet.tos & !ECN, true, 0, 20),
         );
-        ip.get_mut(A::HEADER_LEN..)?.copy_from_slice(&segment);
+        ip.get_mut(usize::from(A::HEADER_LEN)..)?
+            .copy_from_slice(&segment);
         Some(new)
     }
 

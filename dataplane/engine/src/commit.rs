@@ -209,12 +209,21 @@ pub(crate) fn count(
     }
 }
 
-/// Counts packets from clients for their service.
+/// Counts packets and their octets for their service.
 #[inline]
-pub(crate) fn count_service(state: &State, service: ServiceId, packets: u64, octets: u64) {
+pub(crate) fn count_service(
+    state: &State,
+    service: ServiceId,
+    direction: Direction,
+    (packets, octets): (u64, u64),
+) {
     if let Some(counters) = state.counters.services.get(service.index()) {
-        counters.incoming.packets.add(packets);
-        counters.incoming.bytes.add(octets);
+        let traffic = match direction {
+            Direction::Forward => &counters.incoming,
+            Direction::Reverse => &counters.outgoing,
+        };
+        traffic.packets.add(packets);
+        traffic.bytes.add(octets);
     }
 }
 

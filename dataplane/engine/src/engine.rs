@@ -253,6 +253,12 @@ impl State {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
+
+    /// The same for IPv4, whose identifications are half as long.
+    pub(crate) fn take_id_u16(&mut self) -> u16 {
+        let [low, high, ..] = self.take_id().to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
 }
 
 /// Takes an ended flow out of its server's gauges, and counts it if the server never answered.

@@ -14,7 +14,7 @@ use weir_wire::quoted::{self, Quoted};
 use crate::engine::{State, uncount};
 use crate::flow::{FlowIndex, FlowTable, InsertError, NewFlow};
 use crate::fragment::table::FragmentTable;
-use crate::pipeline::{FamilyKeys, Item, Keys, Memo, Work};
+use crate::pipeline::{FamilyKeys, Item, Keys, Known, Memo, Recogniser, Work};
 use crate::tables::{Family, Tables, Vip};
 use crate::time::Time;
 
@@ -38,7 +38,7 @@ pub(crate) struct Repr<A> {
 /// operations do nothing.
 pub(crate) trait Ip: Address {
     /// Octets of a header without options and extensions.
-    const HEADER_LEN: usize;
+    const HEADER_LEN: u16;
     /// This family's packets inside IP.
     const IN_IP: Protocol;
     /// The shortest MTU that an honest router may report (RFC 791, RFC 8200 section 5).
@@ -79,6 +79,11 @@ pub(crate) trait Ip: Address {
     fn quoted(frame: &[u8], at: usize, end: usize) -> Option<Quoted<Self>>;
     /// What an ICMP header means.
     fn message(header: &[u8; 8]) -> Message;
+    /// Of a header what a tunnel carries on: TTL or Hop Limit, DSCP with ECN, and whether routers
+    /// may not fragment.
+    fn carried(packet: &[u8]) -> Option<(u8, u8, bool)>;
+    /// What is known for a burst's straight line.
+    fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self>;
     /// Takes one from TTL or Hop Limit.
     fn decrement_ttl(packet: &mut [u8]);
     /// Sets the source; `delta` is what that changes in checksums.
@@ -88,7 +93,7 @@ pub(crate) trait Ip: Address {
 }
 
 impl Ip for Ipv4Addr {
-    const HEADER_LEN: usize = ipv4::HEADER_LEN;
+    const HEADER_LEN: u16 = 20;
     const IN_IP: Protocol = Protocol::IPIP;
     const MTU_MIN: u16 = 68;
     const ECHO: (u8, u8) = (8, 0);
@@ -195,6 +200,17 @@ impl Ip for Ipv4Addr {
         }
     }
 
+    #[inline(always)]
+    fn carried(packet: &[u8]) -> Option<(u8, u8, bool)> {
+        let h: &[u8; ipv4::HEADER_LEN] = packet.first_chunk()?;
+        Some((h[8], h[1], h[6] & 0x40 != 0))
+    }
+
+    #[inline(always)]
+    fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self> {
+        &mut recogniser.v4
+    }
+
     #[inline]
     fn decrement_ttl(packet: &mut [u8]) {
         if let Ok(mut ip) = Ipv4Mut::parse(packet) {
@@ -220,7 +236,7 @@ impl Ip for Ipv4Addr {
 }
 
 impl Ip for Ipv6Addr {
-    const HEADER_LEN: usize = ipv6::HEADER_LEN;
+    const HEADER_LEN: u16 = 40;
     const IN_IP: Protocol = Protocol::IPV6;
     const MTU_MIN: u16 = 1280;
     const ECHO: (u8, u8) = (128, 129);
@@ -314,6 +330,17 @@ impl Ip for Ipv6Addr {
             IpAddr::V4(_) => None,
             IpAddr::V6(address) => Some(address),
         }
+    }
+
+    #[inline(always)]
+    fn carried(packet: &[u8]) -> Option<(u8, u8, bool)> {
+        let h: &[u8; ipv6::HEADER_LEN] = packet.first_chunk()?;
+        Some((h[7], h[0] << 4 | h[1] >> 4, true))
+    }
+
+    #[inline(always)]
+    fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self> {
+        &mut recogniser.v6
     }
 
     #[inline]

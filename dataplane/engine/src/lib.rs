@@ -23,6 +23,7 @@ pub mod limits;
 pub mod maglev;
 pub mod note;
 mod outcome;
+mod own;
 pub mod path;
 pub mod pipeline;
 pub mod police;

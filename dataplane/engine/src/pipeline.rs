@@ -9,13 +9,14 @@ mod entry;
 mod straight;
 mod way;
 
-use core::marker::PhantomData;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use weir_wire::parse::Parsed;
 
 use self::entry::Entry;
-use self::straight::{Recogniser, Run, Straight};
+use self::straight::carry::{self, Router};
+pub(crate) use self::straight::recogniser::{Known, Recogniser};
+use self::straight::{Run, Straight};
 use self::way::Way;
 use crate::answer::Answer;
 use crate::classify::{Arrival, Subject};
@@ -48,8 +49,9 @@ pub enum Ingress {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     Done(Verdict),
-    /// On the straight line, in this place of the stage's keys.
-    Straight(usize),
+    /// On the straight line, in this place of the family's keys.
+    StraightV4(usize),
+    StraightV6(usize),
     V4(Item<Ipv4Addr>),
     V6(Item<Ipv6Addr>),
 }
@@ -74,11 +76,12 @@ enum Task<A: Ip> {
 /// Flow keys of one family, densely. There is room for a second key of each frame: one that leaves
 /// the straight line is parsed again.
 #[derive(Debug)]
-pub(crate) struct FamilyKeys<A> {
+pub(crate) struct FamilyKeys<A: Ip> {
     hashes: [FlowHash; 2 * BURST_MAX],
     hints: [Hint; 2 * BURST_MAX],
     count: usize,
-    family: PhantomData<A>,
+    /// What else there is to know of the packets on the straight line.
+    straight: [Straight<A>; BURST_MAX],
 }
 
 /// Flow keys of both families.
@@ -92,8 +95,6 @@ pub(crate) struct Keys {
 #[derive(Debug)]
 pub(crate) struct Stage {
     work: [Work; BURST_MAX],
-    /// By place in the IPv4 keys.
-    straight: [Straight; BURST_MAX],
     keys: Keys,
 }
 
@@ -104,13 +105,13 @@ pub(crate) struct Memo {
     pub(crate) v6: Option<(Ipv6Addr, Option<Vip>)>,
 }
 
-impl<A> Default for FamilyKeys<A> {
+impl<A: Ip> Default for FamilyKeys<A> {
     fn default() -> Self {
         Self {
             hashes: [FlowHash::default(); 2 * BURST_MAX],
             hints: [Hint::Absent; 2 * BURST_MAX],
             count: 0,
-            family: PhantomData,
+            straight: [Straight::NONE; BURST_MAX],
         }
     }
 }
@@ -120,7 +121,6 @@ impl Default for Stage {
         let none = Work::Done(Verdict::Drop(DropReason::Truncated));
         Self {
             work: [none; BURST_MAX],
-            straight: [Straight::NONE; BURST_MAX],
             keys: Keys::default(),
         }
     }
@@ -166,11 +166,7 @@ impl Stage {
         frames: &mut [I::Frame],
         outcome: &mut Outcome,
     ) {
-        let Self {
-            work,
-            straight,
-            keys,
-        } = self;
+        let Self { work, keys } = self;
         (keys.v4.count, keys.v6.count) = (0, 0);
         let mut recogniser = Recogniser::new((tables, now), state.worker, ingress);
         let memo = Memo::default();
@@ -188,11 +184,12 @@ impl Stage {
                 prefetch_head::<I>(ahead);
             }
             let frame = &mut frames[at];
+            let octets = (I::head(frame), I::len(frame));
             let known = recogniser.as_mut();
-            match known.and_then(|r| r.recognise(I::head(frame), I::len(frame))) {
-                Some(packet) => work[at] = entry.straight(packet, straight),
-                None => work[at] = entry.parse::<I>(frame),
-            }
+            work[at] = match known.and_then(|r| r.recognise(octets, entry.state, entry.keys)) {
+                Some(work) => work,
+                None => entry.parse::<I>(frame),
+            };
         }
     }
 
@@ -217,31 +214,44 @@ impl Stage {
         frames: &mut [I::Frame],
         outcome: &mut Outcome,
     ) {
-        let Self {
-            work,
-            straight,
-            keys,
-        } = self;
+        let Self { work, keys } = self;
         let mut run = Run::default();
+        let (mut router_v4, mut router_v6) = (Router::default(), Router::default());
         for (at, (frame, work)) in frames.iter_mut().zip(work.iter()).enumerate() {
             let world = (&mut *state, tables, now);
-            let again;
-            let work = match work {
-                Work::Straight(place) => {
-                    let packet = (&straight[*place], &keys.v4, *place);
-                    match straight::settle::<I>(world, frame, packet, &mut run) {
-                        Some(verdict) => {
-                            outcome.set(at, verdict);
-                            continue;
-                        }
-                        None => {
-                            let world = (&mut *state, tables, now);
-                            again = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
-                            &again
-                        }
-                    }
+            let carried = match *work {
+                Work::StraightV4(place) => {
+                    let memos = (&mut run, &mut router_v4);
+                    Some(carry::settle::<_, I>(
+                        world,
+                        frame,
+                        (&keys.v4, place),
+                        memos,
+                    ))
                 }
-                Work::Done(_) | Work::V4(_) | Work::V6(_) => work,
+                Work::StraightV6(place) => {
+                    let memos = (&mut run, &mut router_v6);
+                    Some(carry::settle::<_, I>(
+                        world,
+                        frame,
+                        (&keys.v6, place),
+                        memos,
+                    ))
+                }
+                Work::Done(_) | Work::V4(_) | Work::V6(_) => None,
+            };
+            let again;
+            let work = match carried {
+                Some(Some(verdict)) => {
+                    outcome.set(at, verdict);
+                    continue;
+                }
+                Some(None) => {
+                    let world = (&mut *state, tables, now);
+                    again = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
+                    &again
+                }
+                None => work,
             };
             let mut way = Way {
                 state,
@@ -256,7 +266,7 @@ impl Stage {
                 Work::V4(item) => way.settle(frame, item, &keys.v4),
                 Work::V6(item) => way.settle(frame, item, &keys.v6),
                 // A packet leaves the straight line for good.
-                Work::Straight(_) => Verdict::Drop(DropReason::Malformed),
+                Work::StraightV4(_) | Work::StraightV6(_) => Verdict::Drop(DropReason::Malformed),
             };
             way.conclude(verdict);
         }
@@ -297,6 +307,14 @@ fn prefetch_head<I: Io>(frame: &I::Frame) {
 }
 
 impl<A: Ip> FamilyKeys<A> {
+    /// Enters a packet on the straight line: at most one per frame.
+    #[inline(always)]
+    fn push_straight(&mut self, hash: FlowHash, packet: Straight<A>) -> usize {
+        let at = self.push(hash);
+        self.straight[at] = packet;
+        at
+    }
+
     #[inline]
     fn hashes(&self) -> &[FlowHash] {
         &self.hashes[..self.count]

@@ -40,6 +40,11 @@ pub struct NextHop {
 pub struct Routes<A: Address> {
     /// Longest prefix first; one map per prefix length in use.
     lengths: Vec<(u8, Map<u128, Route<A>>)>,
+    /// The first 16 bits of addresses, by number, that some other route than the default one may
+    /// hold: 8 KiB. Most clients are nowhere near them.
+    near: Box<[u64; 1024]>,
+    /// The route to everywhere else.
+    default: Option<Route<A>>,
 }
 
 /// One route.
@@ -57,6 +62,8 @@ impl<A: Address> Default for Routes<A> {
     fn default() -> Self {
         Self {
             lengths: Vec::new(),
+            near: Box::new([0; 1024]),
+            default: None,
         }
     }
 }
@@ -71,11 +78,35 @@ fn prefix<A: Address>(address: A, len: u8) -> u128 {
     address.bits() & mask
 }
 
+/// The place of an address's first 16 bits among [`Routes::near`].
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "16 bits are left")]
+fn near<A: Address>(address: A) -> (usize, u32) {
+    let first = (address.bits() >> (A::LEN * 8 - 16)) as usize;
+    (first / 64, (first % 64) as u32)
+}
+
+/// Marks what a route with a prefix of at least one bit may hold.
+fn mark<A: Address>(near_bits: &mut [u64; 1024], address: A, len: u8) {
+    let (word, bit) = near(address);
+    let first = word * 64 + bit as usize;
+    // A prefix shorter than 16 bits covers a power of two of them.
+    let covered = 1 << 16_u8.saturating_sub(len);
+    let begin = first & !(covered - 1);
+    for place in begin..begin + covered {
+        near_bits[place / 64] |= 1 << (place % 64);
+    }
+}
+
 impl<A: Address> Routes<A> {
     /// The route with the longest prefix that holds `address`. One map look-up per prefix length
-    /// in use.
+    /// in use, or one in all if only the default route can hold it.
     #[inline]
     pub fn lookup(&self, address: A) -> Option<Route<A>> {
+        let (word, bit) = near(address);
+        if self.near[word] >> bit & 1 == 0 {
+            return self.default;
+        }
         self.lengths
             .iter()
             .find_map(|(len, map)| map.get(&prefix(address, *len)).copied())
@@ -103,7 +134,8 @@ impl<A: Address> FromIterator<(A, u8, Route<A>)> for Routes<A> {
     ///
     /// Host bits of the prefix are ignored, and lengths past the address are host routes.
     fn from_iter<I: IntoIterator<Item = (A, u8, Route<A>)>>(routes: I) -> Self {
-        let mut lengths: Vec<(u8, Map<u128, Route<A>>)> = Vec::new();
+        let mut all = Self::default();
+        let lengths = &mut all.lengths;
         for (address, len, route) in routes {
             let len = len.min(u8::try_from(A::LEN * 8).unwrap_or(u8::MAX));
             let at = lengths
@@ -113,8 +145,13 @@ impl<A: Address> FromIterator<(A, u8, Route<A>)> for Routes<A> {
                     at
                 });
             lengths[at].1.entry(prefix(address, len)).or_insert(route);
+            if len == 0 {
+                all.default.get_or_insert(route);
+            } else {
+                mark(&mut all.near, address, len);
+            }
         }
-        Self { lengths }
+        all
     }
 }
 
@@ -150,6 +187,19 @@ mod tests {
         );
         assert_eq!(port(10, 1, 0, 7), 3);
         assert_eq!(routes.count(), 4);
+    }
+
+    #[test]
+    fn an_address_far_from_all_prefixes_takes_the_default_route_or_none() {
+        let short = [(Ipv4Addr::new(64, 0, 0, 0), 3, via(1))];
+        let with_default = [(Ipv4Addr::UNSPECIFIED, 0, via(0))];
+        let routes: Routes<Ipv4Addr> = short.into_iter().chain(with_default).collect();
+        let port = |a: u8| routes.lookup(Ipv4Addr::new(a, 255, 0, 1)).map(|r| r.port.0);
+        let ports = [63, 64, 95, 96].map(port);
+        assert_eq!(ports, [Some(0), Some(1), Some(1), Some(0)]);
+        let routes: Routes<Ipv4Addr> = short.into_iter().collect();
+        assert_eq!(routes.lookup(Ipv4Addr::new(96, 0, 0, 1)), None);
+        assert_eq!(routes.lookup(Ipv4Addr::new(65, 0, 0, 1)), Some(via(1)));
     }
 
     #[test]

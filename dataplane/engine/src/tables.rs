@@ -15,6 +15,7 @@ use crate::flow::tcp::Timeouts;
 use crate::id::{DeviceId, PortId, ServerId, ServiceId};
 use crate::lease::{LeaseId, Leases};
 use crate::maglev::MaglevTable;
+pub use crate::own::OwnAddresses;
 pub use crate::routes::{Hop, NextHop, Route, Routes};
 use crate::scheduler::{Candidate, SchedulerKind};
 use crate::steering::Steering;
@@ -114,6 +115,8 @@ pub struct Family<A: Address> {
     pub nat_hosts: Map<(A, Protocol), NatSource>,
     /// The appliance's own addresses.
     pub dips: Map<A, PortId>,
+    /// Tells most addresses from VIPs and the appliance's own: see [`Family::seal`].
+    pub own: OwnAddresses,
     /// Where packets go.
     pub routes: Arc<Routes<A>>,
     /// MACs of on-link addresses.
@@ -279,6 +282,7 @@ impl<A: Address> Default for Family<A> {
             nat_sources: Map::default(),
             nat_hosts: Map::default(),
             dips: Map::default(),
+            own: OwnAddresses::default(),
             routes: Arc::new(Routes::default()),
             neighbours: Arc::new(Map::default()),
         }
@@ -317,6 +321,12 @@ impl Port {
 }
 
 impl<A: Address> Family<A> {
+    /// Fills [`Self::own`], once VIPs and own addresses are all there. Without it everything works,
+    /// but replies of NAT servers take the long way.
+    pub fn seal(&mut self) {
+        self.own = OwnAddresses::new(self.vips.keys().chain(self.dips.keys()).copied());
+    }
+
     /// The service that listens on a VIP's L4 port: single ports before ranges, narrow ranges
     /// before wide ones.
     #[inline]

@@ -4,6 +4,7 @@
 //! Frames that a device received may take the straight line; frames that another worker handed over
 //! never do. So every frame goes through two engines, once each way.
 
+use core::net::IpAddr;
 use std::time::Duration;
 
 use weir_engine::Ingress;
@@ -11,64 +12,140 @@ use weir_engine::id::DeviceId;
 use weir_engine::io::Io;
 use weir_engine::note::Note;
 use weir_engine::tables::Mode;
-use weir_engine::testing::world::{ServiceSpec, Spec, World};
+use weir_engine::testing::world::{ServiceSpec, Spec, World, ip};
 use weir_engine::testing::{TestFrame, TestIo};
+use weir_engine::verdict::Verdict;
 use weir_wire::addr::Protocol;
 use weir_wire::checksum;
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
+const CLIENT_PORT: u16 = 40_000;
 
+/// Networks of both families.
+const PREFIXES: [(&str, &str, &str); 2] = [
+    ("10.9.9.", "10.1.0.", "172.16.0.7"),
+    ("2001:db8:9::", "fd00:1::", "2001:db8:77::7"),
+];
+
+/// The VIPs by mode; nothing listens at the last.
+const VIPS: [(u8, Option<Mode>); 4] = [
+    (9, Some(Mode::Dr)),
+    (10, Some(Mode::Nat)),
+    (11, Some(Mode::Tunnel)),
+    (12, None),
+];
+
+/// Each mode over TCP and UDP, in both families.
 fn spec() -> Spec {
-    let mut dns = ServiceSpec::tcp("10.9.9.9", 53, Mode::Dr, &[11, 12]);
-    dns.protocol = Protocol::UDP;
-    let mut nat = ServiceSpec::tcp("10.9.9.10", 53, Mode::Nat, &[13, 14]);
-    nat.protocol = Protocol::UDP;
-    Spec::standard()
-        .with(ServiceSpec::tcp("10.9.9.9", 80, Mode::Dr, &[11, 12]))
-        .with(dns)
-        .with(nat)
-        .with(ServiceSpec::tcp("10.9.9.11", 80, Mode::Tunnel, &[15]))
+    let mut spec = Spec::standard();
+    for (vips, servers, _) in PREFIXES {
+        for (vip, mode) in VIPS {
+            let Some(mode) = mode else { continue };
+            for (protocol, port) in [(Protocol::TCP, 80), (Protocol::UDP, 53)] {
+                let mut service = ServiceSpec::tcp(&format!("{vips}{vip}"), port, mode, &[13, 14]);
+                service.protocol = protocol;
+                for (server, last) in service.servers.iter_mut().zip([13, 14]) {
+                    server.address = ip(&format!("{servers}{last}"));
+                    // NAT servers listen elsewhere.
+                    server.port = (mode == Mode::Nat).then_some(port + 8000);
+                }
+                spec = spec.with(service);
+            }
+        }
+    }
+    spec
 }
 
-/// Ethernet and IPv4 around an L4 header and data, IP checksum right.
-fn packet(protocol: u8, vip: u8, l4: &[u8]) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 1, 0, 2, 0, 0, 0, 2, 0xfe, 8, 0];
-    let len = u16::try_from(20 + l4.len())
-        .expect("a small packet")
-        .to_be_bytes();
-    let ip = [
-        0x45, 0, len[0], len[1], 0, 1, 0x40, 0, 64, protocol, 0, 0, 172, 16, 0, 7,
-    ];
-    frame.extend(ip);
-    frame.extend([10, 9, 9, vip]);
-    seal(&mut frame);
-    frame.extend(l4);
-    frame
+/// Where a packet comes from and goes to.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    /// 0: clients' side, 1: servers'.
+    device: u16,
+    src: IpAddr,
+    dst: IpAddr,
 }
 
-/// Makes the IP checksum right again.
+/// From a client to a VIP.
+fn to_vip(family: usize, vip: u8) -> Ends {
+    let (vips, _, client) = PREFIXES[family];
+    Ends {
+        device: 0,
+        src: ip(client),
+        dst: ip(&format!("{vips}{vip}")),
+    }
+}
+
+/// From a server to a client.
+fn to_client(family: usize, server: u8) -> Ends {
+    let (_, servers, client) = PREFIXES[family];
+    Ends {
+        device: 1,
+        src: ip(&format!("{servers}{server}")),
+        dst: ip(client),
+    }
+}
+
+impl Ends {
+    /// The ports: the client's, and that of the service or of its server.
+    fn ports(self, service: u16) -> Vec<u8> {
+        let (from, to) = match self.device {
+            0 => (CLIENT_PORT, service),
+            _ => (service + 8000, CLIENT_PORT),
+        };
+        [from.to_be_bytes(), to.to_be_bytes()].concat()
+    }
+
+    /// Ethernet and IP around an L4 header and data, IP checksum right.
+    fn packet(self, protocol: u8, l4: &[u8]) -> Vec<u8> {
+        let mac = [2, 0, 0, 0, 1, u8::try_from(self.device).expect("0 or 1")];
+        let mut frame = [mac, [2, 0, 0, 0, 2, 0xfe]].concat();
+        let len = |more: usize| u16::try_from(more + l4.len()).expect("a small packet");
+        match (self.src, self.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let [hi, lo] = len(20).to_be_bytes();
+                frame.extend([8, 0, 0x45, 0xb8, hi, lo, 0, 1, 0x40, 0, 64, protocol, 0, 0]);
+                frame.extend([src.octets(), dst.octets()].concat());
+                seal(&mut frame);
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let [hi, lo] = len(0).to_be_bytes();
+                frame.extend([0x86, 0xdd, 0x6b, 0x81, 2, 3, hi, lo, protocol, 64]);
+                frame.extend([src.octets(), dst.octets()].concat());
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+                unreachable!("ends are of one family")
+            }
+        }
+        frame.extend(l4);
+        frame
+    }
+
+    /// A segment; its checksum need not be right to be carried on.
+    fn segment(self, flags: u8, data: &[u8]) -> Vec<u8> {
+        let mut l4 = self.ports(80);
+        l4.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 16, 0, 0x12, 0x34, 0, 0]);
+        l4.extend(data);
+        self.packet(6, &l4)
+    }
+
+    /// A datagram with this checksum.
+    fn datagram(self, sum: u16, data: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(8 + data.len()).expect("a small datagram");
+        let mut l4 = self.ports(53);
+        l4.extend([len.to_be_bytes(), sum.to_be_bytes()].concat());
+        l4.extend(data);
+        self.packet(17, &l4)
+    }
+}
+
+/// Makes the checksum of an IPv4 header right again.
 fn seal(frame: &mut [u8]) {
-    frame[24..26].fill(0);
-    let sum = checksum::of(&frame[14..34]).0;
-    frame[24..26].copy_from_slice(&sum);
-}
-
-fn segment(vip: u8, flags: u8, data: &[u8]) -> Vec<u8> {
-    let mut l4 = vec![
-        0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 16, 0, 0, 0, 0, 0,
-    ];
-    l4.extend(data);
-    packet(6, vip, &l4)
-}
-
-fn datagram(vip: u8, data: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(8 + data.len())
-        .expect("a small datagram")
-        .to_be_bytes();
-    let mut l4 = vec![0x9c, 0x40, 0, 53, len[0], len[1], 0, 0];
-    l4.extend(data);
-    packet(17, vip, &l4)
+    if frame[12..14] == [8, 0] {
+        frame[24..26].fill(0);
+        let sum = checksum::of(&frame[14..34]).0;
+        frame[24..26].copy_from_slice(&sum);
+    }
 }
 
 /// Two engines that see the same frames.
@@ -78,18 +155,18 @@ struct Twins {
 }
 
 impl Twins {
-    fn new() -> Self {
-        let spec = spec();
+    fn new(spec: &Spec) -> Self {
         Self {
-            straight: World::new(&spec),
-            whole: World::new(&spec),
+            straight: World::new(spec),
+            whole: World::new(spec),
         }
     }
 
-    fn send(&mut self, frame: &TestFrame) {
-        let by_device = self.straight.send(0, frame.clone());
+    /// What became of a frame, the same in both.
+    fn send(&mut self, device: u16, frame: &TestFrame) -> Verdict {
+        let by_device = self.straight.send(device, frame.clone());
         let mut noted = frame.clone();
-        TestIo::set_note(&mut noted, Note::new(DeviceId(0)).bits());
+        TestIo::set_note(&mut noted, Note::new(DeviceId(device)).bits());
         let by_worker = self.whole.send_as(Ingress::HandedIn, noted);
         assert_eq!(
             by_device.verdict,
@@ -99,6 +176,25 @@ impl Twins {
         );
         assert_eq!(by_device.out, by_worker.out, "{:02x?}", frame.bytes());
         self.compare();
+        by_device.verdict
+    }
+
+    /// Begins a flow of each protocol, and lets its server answer; returns who that is.
+    fn begin(&mut self, family: usize, (vip, mode): (u8, Option<Mode>)) -> Vec<Ends> {
+        let ends = to_vip(family, vip);
+        let mut talk = vec![ends];
+        self.send(0, &TestFrame::new(&ends.segment(SYN, b"")));
+        self.send(0, &TestFrame::new(&ends.datagram(7, b"")));
+        if mode == Some(Mode::Nat) {
+            for server in [13, 14] {
+                let back = to_client(family, server);
+                self.send(1, &TestFrame::new(&back.segment(SYN | ACK, b"")));
+                self.send(1, &TestFrame::new(&back.datagram(7, b"")));
+                talk.push(back);
+            }
+        }
+        self.send(0, &TestFrame::new(&ends.segment(ACK, b"")));
+        talk
     }
 
     fn pass(&mut self, time: Duration) {
@@ -112,15 +208,17 @@ impl Twins {
             let counters = world.counters();
             let services = counters.services.iter().map(|s| {
                 let connections = s.connections.value();
-                (
-                    s.incoming.packets.value(),
-                    s.incoming.bytes.value(),
-                    connections,
-                )
+                let (incoming, outgoing) = (&s.incoming, &s.outgoing);
+                let packets = (incoming.packets.value(), outgoing.packets.value());
+                let bytes = (incoming.bytes.value(), outgoing.bytes.value());
+                (packets, bytes, connections)
             });
             let servers = counters.servers.iter().map(|s| {
                 let gauges = (s.active.value(), s.inactive.value());
-                (s.incoming.packets.value(), s.incoming.bytes.value(), gauges)
+                let (incoming, outgoing) = (&s.incoming, &s.outgoing);
+                let packets = (incoming.packets.value(), outgoing.packets.value());
+                let bytes = (incoming.bytes.value(), outgoing.bytes.value());
+                (packets, bytes, gauges)
             });
             let mut flows = Vec::new();
             let mut cursor = Some(weir_engine::FlowCursor::default());
@@ -141,61 +239,134 @@ impl Twins {
                 dropped,
             )
         };
-        assert_eq!(books(&self.straight), books(&self.whole));
+        let (straight, whole) = (books(&self.straight), books(&self.whole));
+        differ("services", &straight.0, &whole.0);
+        differ("servers", &straight.1, &whole.1);
+        differ("flows", &straight.2, &whole.2);
+        differ("drops", &straight.3, &whole.3);
     }
 }
 
-fn variants() -> Vec<Vec<u8>> {
+/// Fails with the first difference, if there is one.
+fn differ<T: PartialEq + std::fmt::Debug>(what: &str, straight: &[T], whole: &[T]) {
+    assert_eq!(straight.len(), whole.len(), "{what}");
+    for (at, (straight, whole)) in straight.iter().zip(whole).enumerate() {
+        assert_eq!(straight, whole, "{what}: {at}");
+    }
+}
+
+/// Packets of all kinds: of flows and of none, to VIPs and from servers.
+fn variants() -> Vec<(u16, Vec<u8>)> {
     let mut frames = Vec::new();
-    for vip in [9, 10, 11, 12] {
-        for flags in [
-            SYN,
-            ACK,
-            ACK | 0x08,
-            0x11,
-            0x04,
-            0x14,
-            SYN | ACK,
-            0,
-            0x29,
-            0xd0,
-            ACK | 0x20,
-        ] {
-            frames.push(segment(vip, flags, b"data"));
-        }
-        for len in [0, 1, 18, 1400, 1472, 1473] {
-            frames.push(datagram(vip, &vec![7; len]));
+    for family in [0, 1] {
+        let forward = VIPS.map(|(vip, _)| to_vip(family, vip));
+        let back = [13, 14, 15].map(|server| to_client(family, server));
+        let mut odd = [to_client(family, 13); 3];
+        odd[0].dst = to_vip(family, 9).dst; // A server asks a VIP.
+        odd[1].src = to_vip(family, 9).dst; // A server answers as the VIP.
+        odd[2].dst = ip(["10.1.0.1", "fd00:1::1"][family]); // A server talks to the director.
+        for ends in forward.into_iter().chain(back).chain(odd) {
+            for flags in [
+                SYN,
+                SYN | ACK,
+                ACK,
+                ACK | 0x08,
+                0x11,
+                0x04,
+                0x14,
+                0,
+                0x29,
+                0xd0,
+                0x30,
+            ] {
+                frames.push((ends.device, ends.segment(flags, b"data")));
+            }
+            let room = [1472, 1452][family];
+            for len in [
+                0,
+                1,
+                18,
+                room - 40,
+                room - 39,
+                room - 20,
+                room - 19,
+                room,
+                room + 1,
+            ] {
+                frames.push((ends.device, ends.datagram(0xbeef, &vec![7; len])));
+            }
+            frames.push((ends.device, ends.datagram(0, b"no checksum")));
+            frames.push((ends.device, ends.datagram(0xffff, b"a checksum like none")));
         }
     }
     frames
 }
 
-#[test]
-fn every_kind_of_packet_fares_alike_before_and_after_its_flow_exists() {
-    let mut twins = Twins::new();
+/// Sends everything some times over, and lets all flows end.
+fn exhaust(twins: &mut Twins) -> usize {
+    let mut forwarded = 0;
     for _ in 0..3 {
-        for frame in variants() {
-            twins.send(&TestFrame::new(&frame));
+        for (device, frame) in variants() {
+            let verdict = twins.send(device, &TestFrame::new(&frame));
+            forwarded += usize::from(matches!(verdict, Verdict::Forward(_)));
         }
         twins.pass(Duration::from_secs(5));
     }
     twins.pass(Duration::from_secs(3600));
+    forwarded
+}
+
+#[test]
+fn every_kind_of_packet_fares_alike_before_and_after_its_flow_exists() {
+    assert!(exhaust(&mut Twins::new(&spec())) > 400);
+}
+
+#[test]
+fn tags_and_mtus_of_the_way_out_make_no_difference() {
+    for mtu in [1500, 1400, 600] {
+        for vlan in [None, Some(7)] {
+            let mut spec = spec();
+            spec.ports[1].mtu = mtu;
+            spec.ports[1].vlan = vlan;
+            assert!(exhaust(&mut Twins::new(&spec)) > 150);
+        }
+    }
+}
+
+#[test]
+fn servers_that_are_gone_and_neighbours_that_are_not_known_make_no_difference() {
+    let mut twins = Twins::new(&spec());
+    for family in [0, 1] {
+        for vip in VIPS {
+            twins.begin(family, vip);
+        }
+    }
+    let mut changed = spec();
+    changed.neighbours.remove(0);
+    changed.services.truncate(8);
+    changed.services[2].servers.truncate(1);
+    for world in [&mut twins.straight, &mut twins.whole] {
+        world.swap(changed.tables(2));
+    }
+    assert!(exhaust(&mut twins) > 100);
 }
 
 #[test]
 fn every_octet_of_the_headers_may_be_anything() {
-    let mut twins = Twins::new();
-    for base in [datagram(9, &[7; 18]), segment(9, ACK, b"data")] {
-        twins.send(&TestFrame::new(&segment(9, SYN, b"")));
-        twins.send(&TestFrame::new(&datagram(9, b"")));
-        for at in 0..base.len().min(54) {
-            for value in [0, 1, 2, 0x11, 0x45, 0x46, 0x7f, 0x80, 0xff, base[at] ^ 0x40] {
-                let mut frame = base.clone();
-                frame[at] = value;
-                twins.send(&TestFrame::new(&frame));
-                if (14..34).contains(&at) && !(24..26).contains(&at) {
-                    seal(&mut frame);
-                    twins.send(&TestFrame::new(&frame));
+    let mut twins = Twins::new(&spec());
+    for (family, vip) in (0..2).flat_map(|family| VIPS.map(|vip| (family, vip))) {
+        for ends in twins.begin(family, vip) {
+            for base in [ends.datagram(0xbeef, &[7; 18]), ends.segment(ACK, b"data")] {
+                for at in 0..base.len().min(74) {
+                    for value in [0, 1, 2, 0x11, 0x45, 0x60, 0x7f, 0x80, 0xff, base[at] ^ 0x40] {
+                        let mut frame = base.clone();
+                        frame[at] = value;
+                        twins.send(ends.device, &TestFrame::new(&frame));
+                        if (14..34).contains(&at) && !(24..26).contains(&at) {
+                            seal(&mut frame);
+                            twins.send(ends.device, &TestFrame::new(&frame));
+                        }
+                    }
                 }
             }
         }
@@ -203,21 +374,26 @@ fn every_octet_of_the_headers_may_be_anything() {
 }
 
 #[test]
-fn padding_truncation_and_segments_make_no_difference() {
-    let mut twins = Twins::new();
-    for base in [
-        datagram(9, b"x"),
-        segment(9, SYN, b""),
-        segment(9, ACK, b"x"),
-    ] {
-        let mut padded = base.clone();
-        padded.resize(60.max(base.len() + 3), 0xa5);
-        for frame in [&base, &padded] {
-            for len in 0..=frame.len() {
-                twins.send(&TestFrame::new(&frame[..len]));
-            }
-            for at in 0..frame.len() {
-                twins.send(&TestFrame::new(frame).split_at(at));
+fn padding_truncation_segments_and_headroom_make_no_difference() {
+    let mut twins = Twins::new(&spec());
+    for (family, vip) in (0..2).flat_map(|family| VIPS.map(|vip| (family, vip))) {
+        for ends in twins.begin(family, vip) {
+            let (udp, tcp) = (ends.datagram(0xbeef, b"x"), ends.segment(ACK, b"x"));
+            for base in [udp, ends.segment(SYN, b""), tcp] {
+                let mut padded = base.clone();
+                padded.resize(60.max(base.len() + 3), 0xa5);
+                for frame in [&base, &padded] {
+                    for len in 0..=frame.len() {
+                        twins.send(ends.device, &TestFrame::new(&frame[..len]));
+                    }
+                    for at in 0..frame.len() {
+                        twins.send(ends.device, &TestFrame::new(frame).split_at(at));
+                    }
+                    for octets in [0, 10, 20, 40] {
+                        let frame = TestFrame::new(frame).with_headroom(octets);
+                        twins.send(ends.device, &frame);
+                    }
+                }
             }
         }
     }
@@ -225,13 +401,15 @@ fn padding_truncation_and_segments_make_no_difference() {
 
 #[test]
 fn a_burst_whose_first_packet_starts_the_flow_of_the_others_finds_it() {
-    let mut twins = Twins::new();
-    let frames = [datagram(9, b"a"), datagram(9, b"b"), datagram(9, b"c")];
-    let mut burst = frames.each_ref().map(|frame| TestFrame::new(frame));
-    let first = twins
-        .straight
-        .burst(Ingress::Device(DeviceId(0)), &mut burst);
-    assert_eq!(first[0], first[1]);
-    assert_eq!(first[0], first[2]);
-    assert_eq!(twins.straight.counters().flows.value(), 1);
+    for family in [0, 1] {
+        let mut twins = Twins::new(&spec());
+        let ends = to_vip(family, 9);
+        let frames = [b"a", b"b", b"c"].map(|data| ends.datagram(0xbeef, data));
+        let mut burst = frames.each_ref().map(|frame| TestFrame::new(frame));
+        let world = &mut twins.straight;
+        let first = world.burst(Ingress::Device(DeviceId(0)), &mut burst);
+        assert_eq!(first[0], first[1]);
+        assert_eq!(first[0], first[2]);
+        assert_eq!(twins.straight.counters().flows.value(), 1);
+    }
 }

@@ -5,8 +5,7 @@ use weir_wire::addr::{MacAddr, Protocol};
 use weir_wire::checksum::Sum;
 use weir_wire::parse::{self, Fragment, Frame, HEADERS_LEN_MAX, Parsed};
 
-use super::straight::Straight;
-use super::{BURST_MAX, Ingress, Item, Keys, Memo, Task, Work};
+use super::{Ingress, Item, Keys, Memo, Task, Work};
 use crate::answer::Answer;
 use crate::classify::{self, Arrival, Class, Part, Piece, Subject};
 use crate::engine::State;
@@ -63,19 +62,6 @@ impl Entry<'_> {
                 Work::Done(classify::not_ip(world, port, &link, Some(other)))
             }
         }
-    }
-
-    /// Enters the key of a packet on the straight line.
-    #[inline(always)]
-    pub(super) fn straight(
-        &mut self,
-        packet: Straight,
-        packets: &mut [Straight; BURST_MAX],
-    ) -> Work {
-        let hash = self.state.v4.hash(packet.key());
-        let at = self.keys.v4.push(hash);
-        packets[at] = packet;
-        Work::Straight(at)
     }
 
     #[inline]

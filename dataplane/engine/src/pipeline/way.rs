@@ -160,7 +160,7 @@ impl<I: Io> Way<'_, I> {
                 }
             }
             Rewrite::Tunnel(outer) => {
-                let [id, ..] = split_id(self.state.take_id());
+                let id = self.state.take_id_u16();
                 rewrite::tunnel::encapsulate::<A, I>(frame, packet, outer, id, exit)?;
             }
         }
@@ -252,7 +252,7 @@ impl<I: Io> Way<'_, I> {
         if !self.state.may_answer(packet.src, self.now) {
             return None;
         }
-        let [id, ..] = split_id(self.state.take_id());
+        let id = self.state.take_id_u16();
         let exit = Exit { port, mac };
         let link_len = exit.link_len();
         let draft = Draft {
@@ -283,10 +283,4 @@ impl<A: Ip> Item<A> {
             )
         )
     }
-}
-
-/// The low and high half of an identification.
-fn split_id(id: u32) -> [u16; 2] {
-    let [a, b, c, d] = id.to_le_bytes();
-    [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]
 }

@@ -200,6 +200,8 @@ impl Spec {
             };
         }
         tables.servers = servers.into_iter().map(Some).collect();
+        tables.v4.seal();
+        tables.v6.seal();
         tables
     }
 

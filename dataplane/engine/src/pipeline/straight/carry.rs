@@ -1,0 +1,168 @@
+//! The way out of the straight line.
+
+use weir_wire::parse::{Fragment, Parsed};
+use weir_wire::tcp::TcpFlags;
+
+use super::{L3, Run, Straight};
+use crate::commit::count;
+use crate::decide::{self, Rewrite};
+use crate::engine::State;
+use crate::family::Ip;
+use crate::flow::{Direction, Observed};
+use crate::id::PortId;
+use crate::io::Io;
+use crate::pipeline::FamilyKeys;
+use crate::rewrite::{self, Exit};
+use crate::tables::{Family, Hop, NextHop, Tables};
+use crate::time::Time;
+use crate::verdict::{DropReason, Verdict};
+
+/// The router that the reply before went to: the next one mostly goes there too.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Router<A>(Option<((PortId, A), NextHop)>);
+
+impl<A> Default for Router<A> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<A: Ip> Router<A> {
+    /// The way to a client, if everything about it is known.
+    #[inline(always)]
+    fn hop(&mut self, family: &Family<A>, client: A) -> Option<NextHop> {
+        let route = family.routes.lookup(client)?;
+        let neighbour = (route.port, route.gateway.unwrap_or(client));
+        match &self.0 {
+            Some((known, hop)) if *known == neighbour => Some(*hop),
+            Some(_) | None => {
+                let mac = *family.neighbours.get(&neighbour)?;
+                let port = route.port;
+                let hop = NextHop { port, mac };
+                self.0 = Some((neighbour, hop));
+                Some(hop)
+            }
+        }
+    }
+}
+
+/// Carries a packet of a known flow out: `None` leaves frame and flow untouched, for the stages
+/// that know every case.
+#[inline(always)]
+pub(in crate::pipeline) fn settle<A: Ip, I: Io>(
+    (state, tables, now): (&mut State, &Tables, Time),
+    frame: &mut I::Frame,
+    (keys, at): (&FamilyKeys<A>, usize),
+    (run, router): (&mut Run, &mut Router<A>),
+) -> Option<Verdict> {
+    let packet = &keys.straight[at];
+    let flows = A::flows(state);
+    let found = flows.confirm(&packet.key, keys.hashes[at], keys.hints[at], now)?;
+    if found.direction != packet.direction {
+        return None;
+    }
+    let entry = flows.entry(found.index);
+    let id = entry.server();
+    let server = tables.server(id)?;
+    let (service, hop, rewrite) = match packet.direction {
+        Direction::Forward => {
+            let Hop::Ready(hop) = server.hop else {
+                return None;
+            };
+            let port = packet.key.remote_port;
+            let rewrite = decide::forward_rewrite(server, port, Some(entry))?;
+            (server.service, hop, rewrite)
+        }
+        // The server's first word is noted elsewhere.
+        Direction::Reverse if entry.is_unanswered() => return None,
+        Direction::Reverse => {
+            let hop = router.hop(A::family(tables), packet.key.client)?;
+            let vip = entry.key();
+            let rewrite = Rewrite::Translate(vip.remote, vip.remote_port);
+            (entry.service(), hop, rewrite)
+        }
+    };
+    let port = tables.port(hop.port)?;
+    if packet.len > rewrite.room(port.mtu) {
+        return None;
+    }
+    let timeouts = &tables.service(service)?.timeouts;
+    let whole = parsed::<A, I>(frame, packet)?;
+    let observed = Observed {
+        direction: packet.direction,
+        event: packet.event,
+        octets: u32::from(packet.len),
+    };
+    let moved = A::flows_mut(state).touch(found.index, observed, timeouts, now);
+    if moved.before != moved.after {
+        state.move_flow(id, moved.before.is_active(), moved.after.is_active());
+    }
+    run.add(state, service, packet.direction, packet.len);
+    let slot = Some(id.index);
+    count(state, packet.direction, None, slot, packet.len);
+    let exit = Exit { port, mac: hop.mac };
+    match send::<A, I>(state, frame, &whole, (rewrite, packet.direction), exit) {
+        Ok(()) => Some(Verdict::Forward(hop.port)),
+        Err(reason) => {
+            state.counters.dropped[reason.index()].add(1);
+            Some(Verdict::Drop(reason))
+        }
+    }
+}
+
+/// Rewrites a frame for its way out.
+#[inline(always)]
+fn send<A: Ip, I: Io>(
+    state: &mut State,
+    frame: &mut I::Frame,
+    packet: &Parsed<A>,
+    (rewrite, direction): (Rewrite<A>, Direction),
+    exit: Exit<'_>,
+) -> Result<(), DropReason> {
+    match rewrite {
+        Rewrite::Direct => rewrite::direct::<A, I>(frame, packet, exit),
+        Rewrite::Translate(address, port) => {
+            let to = (address, port);
+            rewrite::nat::translate::<A, I>(frame, packet, direction, to, exit)
+        }
+        Rewrite::Tunnel(outer) => {
+            let id = state.take_id_u16();
+            rewrite::tunnel::encapsulate::<A, I>(frame, packet, outer, id, exit)
+        }
+    }
+}
+
+/// The packet as the parser would see it: the compiler keeps only what is read of it.
+#[inline(always)]
+fn parsed<A: Ip, I: Io>(frame: &I::Frame, packet: &Straight<A>) -> Option<Parsed<A>> {
+    let Straight {
+        key,
+        len,
+        direction,
+        ..
+    } = packet;
+    let client = (key.client, key.client_port);
+    let remote = (key.remote, key.remote_port);
+    let ((src, sport), (dst, dport)) = match direction {
+        Direction::Forward => (client, remote),
+        Direction::Reverse => (remote, client),
+    };
+    let (ttl, tos, dont_fragment) = A::carried(I::head(frame).get(usize::from(L3)..)?)?;
+    Some(Parsed {
+        src,
+        dst,
+        sport,
+        dport,
+        l3: L3,
+        l4: L3 + A::HEADER_LEN,
+        end: L3 + len,
+        fragment_header: 0,
+        fragment: Fragment::Whole,
+        protocol: key.protocol,
+        ttl,
+        tos,
+        tcp_flags: TcpFlags::ACK,
+        dont_fragment,
+        udp_checksum_zero: false,
+    })
+}
