@@ -49,11 +49,17 @@ pub enum Ingress {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     Done(Verdict),
-    /// On the straight line, in this place of the family's keys.
-    StraightV4(usize),
-    StraightV6(usize),
+    /// On the straight line.
+    Straight(Place),
     V4(Item<Ipv4Addr>),
     V6(Item<Ipv6Addr>),
+}
+
+/// Where a packet on the straight line is kept: this place of its family's keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    V4(usize),
+    V6(usize),
 }
 
 /// A packet that is looked up or answered.
@@ -186,10 +192,10 @@ impl Stage {
             let frame = &mut frames[at];
             let octets = (I::head(frame), I::len(frame));
             let known = recogniser.as_mut();
-            work[at] = match known.and_then(|r| r.recognise(octets, entry.state, entry.keys)) {
-                Some(work) => work,
-                None => entry.parse::<I>(frame),
-            };
+            match known.and_then(|r| r.recognise(octets, entry.state, entry.keys)) {
+                Some(place) => work[at] = Work::Straight(place),
+                None => work[at] = entry.parse::<I>(frame),
+            }
         }
     }
 
@@ -220,7 +226,7 @@ impl Stage {
         for (at, (frame, work)) in frames.iter_mut().zip(work.iter()).enumerate() {
             let world = (&mut *state, tables, now);
             let carried = match *work {
-                Work::StraightV4(place) => {
+                Work::Straight(Place::V4(place)) => {
                     let memos = (&mut run, &mut router_v4);
                     Some(carry::settle::<_, I>(
                         world,
@@ -229,7 +235,7 @@ impl Stage {
                         memos,
                     ))
                 }
-                Work::StraightV6(place) => {
+                Work::Straight(Place::V6(place)) => {
                     let memos = (&mut run, &mut router_v6);
                     Some(carry::settle::<_, I>(
                         world,
@@ -266,7 +272,7 @@ impl Stage {
                 Work::V4(item) => way.settle(frame, item, &keys.v4),
                 Work::V6(item) => way.settle(frame, item, &keys.v6),
                 // A packet leaves the straight line for good.
-                Work::StraightV4(_) | Work::StraightV6(_) => Verdict::Drop(DropReason::Malformed),
+                Work::Straight(_) => Verdict::Drop(DropReason::Malformed),
             };
             way.conclude(verdict);
         }

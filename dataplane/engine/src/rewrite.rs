@@ -32,13 +32,13 @@ impl Exit<'_> {
     }
 
     /// Writes the Ethernet header over the first octets of `head`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn emit_link(&self, head: &mut [u8], ether_type: EtherType) {
         let [hi, lo] = ether_type.0.to_be_bytes();
         if let Some((macs, rest)) = head.split_first_chunk_mut::<12>() {
-            let [d0, d1, d2, d3, d4, d5] = self.mac.0;
-            let [s0, s1, s2, s3, s4, s5] = self.port.mac.0;
-            *macs = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5];
+            let (to, from) = macs.split_at_mut(6);
+            to.copy_from_slice(&self.mac.0);
+            from.copy_from_slice(&self.port.mac.0);
             match (self.port.vlan, rest) {
                 (None, [to_hi, to_lo, ..]) => (*to_hi, *to_lo) = (hi, lo),
                 (Some(vid), [a, b, c, d, to_hi, to_lo, ..]) => {
@@ -53,7 +53,7 @@ impl Exit<'_> {
 }
 
 /// Cuts off what follows the IP packet: Ethernet padding must not become part of it (D2).
-#[inline]
+#[inline(always)]
 pub(crate) fn trim_padding<A: Ip, I: Io>(frame: &mut I::Frame, packet: &Parsed<A>) {
     if I::len(frame) > usize::from(packet.end) {
         I::truncate(frame, usize::from(packet.end));
@@ -61,7 +61,7 @@ pub(crate) fn trim_padding<A: Ip, I: Io>(frame: &mut I::Frame, packet: &Parsed<A
 }
 
 /// The octets from the IP header on.
-#[inline]
+#[inline(always)]
 pub(crate) fn ip_mut<I: Io>(frame: &mut I::Frame, l3: u16) -> &mut [u8] {
     I::head_mut(frame)
         .get_mut(usize::from(l3)..)
@@ -69,7 +69,7 @@ pub(crate) fn ip_mut<I: Io>(frame: &mut I::Frame, l3: u16) -> &mut [u8] {
 }
 
 /// Direct routing: TTL and MACs change, nothing else (D46).
-#[inline]
+#[inline(always)]
 pub(crate) fn direct<A: Ip, I: Io>(
     frame: &mut I::Frame,
     packet: &Parsed<A>,
@@ -81,7 +81,7 @@ pub(crate) fn direct<A: Ip, I: Io>(
 }
 
 /// Gives the frame, whose IP header is at `l3`, the Ethernet header of its way out.
-#[inline]
+#[inline(always)]
 pub(crate) fn link<I: Io>(
     frame: &mut I::Frame,
     l3: u16,

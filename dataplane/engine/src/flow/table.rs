@@ -242,7 +242,7 @@ impl<A: Address> FlowTable<A> {
     /// Notes a packet: moves the state machine, restarts the timer, counts.
     ///
     /// A TCP segment without a class is counted but changes nothing.
-    #[inline]
+    #[inline(always)]
     pub fn touch(
         &mut self,
         index: FlowIndex,

@@ -18,7 +18,7 @@ use crate::verdict::DropReason;
 ///
 /// Forward, the destination becomes `to`: a server. In reverse the source does: the VIP. Later
 /// fragments have no L4 header, so only their address changes (D30).
-#[inline]
+#[inline(always)]
 pub(crate) fn translate<A: Ip, I: Io>(
     frame: &mut I::Frame,
     packet: &Parsed<A>,
@@ -49,7 +49,7 @@ pub(crate) fn translate<A: Ip, I: Io>(
 }
 
 /// Writes two octets, if they are there.
-#[inline]
+#[inline(always)]
 pub(crate) fn put(bytes: &mut [u8], at: usize, value: [u8; 2]) {
     if let Some(place) = bytes.get_mut(at..at + 2) {
         place.copy_from_slice(&value);
@@ -57,7 +57,7 @@ pub(crate) fn put(bytes: &mut [u8], at: usize, value: [u8; 2]) {
 }
 
 /// Applies a change to the checksum of an L4 header, if it is there.
-#[inline]
+#[inline(always)]
 pub(crate) fn fix_l4(l4: &mut [u8], protocol: Protocol, delta: Delta) {
     let at = match protocol {
         Protocol::TCP => 16,

@@ -55,7 +55,7 @@ impl fmt::Display for Outer {
 }
 
 /// Wraps a packet. `id` is the outer identification, used where DF is clear.
-#[inline]
+#[inline(always)]
 pub(crate) fn encapsulate<A: Ip, I: Io>(
     frame: &mut I::Frame,
     packet: &Parsed<A>,

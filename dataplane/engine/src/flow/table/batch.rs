@@ -60,7 +60,7 @@ impl<A: Address> FlowTable<A> {
     ///
     /// The table may have changed since stage 2: a flow that was inserted for an earlier packet of
     /// the burst is not found by an `Absent` hint. Look such a key up before inserting it.
-    #[inline]
+    #[inline(always)]
     pub fn confirm(
         &self,
         key: &FlowKey<A>,
@@ -70,7 +70,7 @@ impl<A: Address> FlowTable<A> {
     ) -> Option<Found> {
         match hint {
             Hint::Absent => None,
-            Hint::Elsewhere => self.lookup(key, hash, now),
+            Hint::Elsewhere => self.search(key, hash, now),
             Hint::Entry(index) => {
                 let entry = &self.entries[index.0 as usize];
                 match entry.direction_of(key) {
@@ -78,11 +78,17 @@ impl<A: Address> FlowTable<A> {
                         Some(Found { index, direction })
                     }
                     Some(Direction::Forward | Direction::Reverse) | None => {
-                        self.lookup(key, hash, now)
+                        self.search(key, hash, now)
                     }
                 }
             }
         }
+    }
+
+    /// What few keys need: kept out of the way of the others.
+    #[inline(never)]
+    fn search(&self, key: &FlowKey<A>, hash: FlowHash, now: Time) -> Option<Found> {
+        self.lookup(key, hash, now)
     }
 
     /// All stages for up to 64 keys. Slices are of one length; the shortest counts.

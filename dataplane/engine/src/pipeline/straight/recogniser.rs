@@ -10,7 +10,7 @@ use crate::family::Ip;
 use crate::flow::tcp::TcpEvent;
 use crate::flow::{Direction, FlowKey};
 use crate::id::WorkerId;
-use crate::pipeline::{Ingress, Keys, Work};
+use crate::pipeline::{Ingress, Keys, Place};
 use crate::tables::{Family, Port, Role, Tables};
 use crate::time::Time;
 
@@ -84,7 +84,7 @@ impl<'a> Recogniser<'a> {
         (head, len): (&[u8], usize),
         state: &State,
         keys: &mut Keys,
-    ) -> Option<Work> {
+    ) -> Option<Place> {
         // Both families have as much.
         let h: &[u8; V4_UDP_LEN] = head.first_chunk()?;
         let to = MacAddr([h[0], h[1], h[2], h[3], h[4], h[5]]);
@@ -95,12 +95,12 @@ impl<'a> Recogniser<'a> {
             [0x08, 0x00, 0x45] => {
                 let packet = self.v4(head, h, len)?;
                 let hash = state.v4.hash(&packet.key);
-                Some(Work::StraightV4(keys.v4.push_straight(hash, packet)))
+                Some(Place::V4(keys.v4.push_straight(hash, packet)))
             }
             [0x86, 0xdd, 0x60..=0x6f] => {
                 let packet = self.v6(head, len)?;
                 let hash = state.v6.hash(&packet.key);
-                Some(Work::StraightV6(keys.v6.push_straight(hash, packet)))
+                Some(Place::V6(keys.v6.push_straight(hash, packet)))
             }
             _ => None,
         }
