@@ -23,6 +23,7 @@ from host import BenchError, facts
 from section import Context, Row, Section
 
 SECTIONS = ("e2e", "churn", "peers", "micro")
+SHM = "/dev/shm"
 KNOBS = ("SECTIONS", "ROWS", "QUICK", "SOAK")
 
 
@@ -70,7 +71,8 @@ def main():
     quick, rows = bool(os.environ.get("QUICK")), os.environ.get("ROWS", "")
     host, sections = facts(), []
     for name in chosen():
-        with tempfile.TemporaryDirectory(prefix=f"weir-bench-{name}-") as directory:
+        # In memory, so that nothing is written to a disk while something is measured.
+        with tempfile.TemporaryDirectory(prefix=f"weir-bench-{name}-", dir=SHM) as directory:
             context = Context(Path(directory), host, quick, bool(os.environ.get("SOAK")),
                               re.compile(rows))
             sections.append(stamped(run(name, context), context))

@@ -1,16 +1,18 @@
 """The programs that are compared, each as something that starts, is sampled and stops.
 
-Every one receives from `net_pcap` (replaying a file for ever) and sends to `net_null`, on one
-forwarding core, and hands out samples of how many frames it has sent and how long its forwarding
-thread was on its CPU. What differs between them is only what is measured.
+Every one receives from a `net_pcap` (replaying a file for ever), on one forwarding core, and hands
+out samples of how many frames it has sent and how long its forwarding thread was on its CPU. What
+differs between them is only what is measured.
+
+Several may live at once and share that core: one has its turn, the others rest.
 """
 
 import os
 import re
-import select
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from host import BenchError, built, busiest_thread, cpu_nanos
 CONTROL_CPU, WORKER_CPU = 0, 1
 DESCRIPTORS = 1024
 HEADROOM = 128  # octets, DPDK's default
-SPARE_MBUFS = 16384  # besides one per frame of the file: caches, descriptors, bursts
 START_MAX = 60  # seconds
+ESTABLISH_MAX = 120  # seconds
 STOP_MAX = 20  # seconds
+POLLING_MIN = 100_000_000  # nanoseconds on the CPU that only a polling thread reaches
+NICE_TURN = -20  # against those that rest: 0.03 % of the CPU for each
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,28 @@ class Sample:
 class Setting:
     """What is the same for the contenders of a row."""
 
-    file: Path
+    file: Path  # replayed for ever
+    first: Path  # replayed once, to establish flows
+    flows: int
     frames: int
     burst: int
     mbuf_data: int = 2048
+    spare_mbufs = 16384  # besides one per frame of the file: caches, descriptors, bursts
 
     @property
     def mbufs(self):
         """Packet buffers: the driver keeps one per frame of the file."""
-        return self.frames + SPARE_MBUFS
+        return self.frames + self.spare_mbufs
 
     @property
-    def devices(self):
-        """The receiving and the sending device in DPDK's words."""
-        return f"net_pcap0,rx_pcap={self.file},infinite_rx=1", "net_null0,no-rx=1"
+    def loop(self):
+        """The device that frames come in by, for ever, in DPDK's words."""
+        return f"net_pcap0,rx_pcap={self.file},infinite_rx=1"
+
+    @property
+    def once(self):
+        """The device that flows are established by, once, and frames leave by: into nowhere."""
+        return f"net_pcap1,rx_pcap={self.first}"
 
 
 class Process:
@@ -61,6 +73,20 @@ class Process:
         self.command = [str(word) for word in command]
         self.log = log
         self.child = None
+        self.thread = None  # the forwarding one
+
+    def ask(self, question, answer):
+        """Writes a line to its input and waits for a number among what it says then."""
+        mark = self.log.stat().st_size
+        self.child.stdin.write(question)
+        found = []
+        def answered():
+            with self.log.open("rb") as log:
+                log.seek(mark)
+                found[:] = re.findall(answer, log.read())
+            return bool(found)
+        self.wait_for(answered, "an answer", pause=0.001)
+        return int(found[0])
 
     def __enter__(self):
         with self.log.open("wb") as log:
@@ -79,15 +105,15 @@ class Process:
     def wait_until_ready(self):
         """Waits until there is something to sample."""
 
-    def wait_for(self, condition, what):
+    def wait_for(self, condition, what, seconds=START_MAX, pause=0.01):
         """Polls for a condition while the child lives."""
-        deadline = time.monotonic() + START_MAX
+        deadline = time.monotonic() + seconds
         while not condition():
             if self.child.poll() is not None:
                 raise BenchError(f"{self.command[0]} ended, waiting for {what}:\n{self.said()}")
             if time.monotonic() > deadline:
-                raise BenchError(f"{self.command[0]}: no {what} in {START_MAX} s:\n{self.said()}")
-            time.sleep(0.01)
+                raise BenchError(f"{self.command[0]}: no {what} in {seconds} s:\n{self.said()}")
+            time.sleep(pause)
 
     def said(self):
         """The end of its output."""
@@ -108,11 +134,31 @@ class Process:
         """Frames sent so far."""
         raise NotImplementedError
 
+    def rest(self):
+        """Leaves the core to others from now on."""
+        self.wait_for(self.is_polling, "polling thread")
+        os.sched_setscheduler(self.thread, os.SCHED_IDLE, os.sched_param(0))
+
+    def is_polling(self):
+        """Whether a thread is known by now to be the one that polls."""
+        self.thread = busiest_thread(self.child.pid)
+        return self.thread and cpu_nanos(self.child.pid, self.thread)[0] > POLLING_MIN
+
+    @contextmanager
+    def turn(self):
+        """A context in which it has the core."""
+        os.sched_setscheduler(self.thread, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, self.thread, NICE_TURN)
+        try:
+            yield
+        finally:
+            os.sched_setscheduler(self.thread, os.SCHED_IDLE, os.sched_param(0))
+
     def sample(self):
         """Counts and clocks, read as close together as can be."""
         before = time.monotonic()
         sent = self.sent()
-        ran, waited = cpu_nanos(self.child.pid, busiest_thread(self.child.pid))
+        ran, waited = cpu_nanos(self.child.pid, self.thread)
         return Sample((before + time.monotonic()) / 2, sent, ran, waited)
 
 
@@ -120,32 +166,23 @@ class Testpmd(Process):
     """C0: DPDK's own forwarder, swapping MAC addresses."""
 
     # The main core is the control CPU's, so the one worker core forwards.
-    name = "testpmd macswap"
-
     def __init__(self, setting, log):
-        receive, send = setting.devices
         super().__init__([
             "stdbuf", "-oL", "dpdk-testpmd",
             "-l", f"{CONTROL_CPU},{WORKER_CPU}", f"--main-lcore={CONTROL_CPU}",
             "--in-memory", "--no-pci", "--no-telemetry", f"--file-prefix=bench{os.getpid()}",
-            f"--vdev={receive}", f"--vdev={send}", "--",
+            f"--vdev={setting.loop}", f"--vdev={setting.once}", "--",
             "--interactive", "--auto-start", "--forward-mode=macswap", "--nb-cores=1",
             f"--burst={setting.burst}", f"--rxd={DESCRIPTORS}", f"--txd={DESCRIPTORS}",
             f"--total-num-mbufs={setting.mbufs}", f"--mbuf-size={setting.mbuf_data + HEADROOM}",
             "--no-mlockall", "--no-lsc-interrupt",
         ], log)
 
+    def wait_until_ready(self):
+        self.wait_for(lambda: "testpmd> " in self.said(), "prompt")
+
     def sent(self):
-        mark = self.log.stat().st_size
-        self.child.stdin.write(b"show port stats 1\n")
-        found = []
-        def answered():
-            with self.log.open("rb") as log:
-                log.seek(mark)
-                found[:] = re.findall(rb"TX-packets: (\d+)\s", log.read())
-            return bool(found)
-        self.wait_for(answered, "port statistics")
-        return int(found[0])
+        return self.ask(b"show port stats 1\n", rb"TX-packets: (\d+)\s")
 
     def stop(self):
         if self.child.poll() is None:
@@ -157,38 +194,26 @@ class Testpmd(Process):
         super().stop()
 
 
-class Macswap(Process):
+class Counter(Process):
+    """A program of ours that forwards until its input ends, and counts when it is asked."""
+
+    def wait_until_ready(self):
+        self.wait_for(lambda: "ready" in self.said(), "readiness", ESTABLISH_MAX)
+
+    def sent(self):
+        return self.ask(b"\n", rb"sent (\d+)\n")
+
+    @staticmethod
+    def options(setting):
+        """What such programs are told alike."""
+        return ["--rx", setting.loop, "--tx", setting.once, "--cpu", WORKER_CPU,
+                "--control-cpu", CONTROL_CPU, "--burst", setting.burst, "--mbufs", setting.mbufs,
+                "--data-room", setting.mbuf_data]
+
+
+class Macswap(Counter):
     """C1: a macswap in Rust on Weir's I/O layer, without Weir."""
 
-    name = "weir-dpdk macswap"
-
-    def __init__(self, setting, log, seconds):
-        receive, send = setting.devices
-        super().__init__([
-            built("weir-dpdk", "example", "macswap"), "--rx", receive, "--tx", send,
-            "--cpu", WORKER_CPU, "--control-cpu", CONTROL_CPU, "--seconds", seconds,
-            "--burst", setting.burst, "--mbufs", setting.mbufs,
-        ], log)
-
-    def measure(self):
-        """Waits for its end, and returns the samples before and after.
-
-        It counts for itself, over its whole life; when it has told, its thread has gone, so the
-        time on the CPU is the last that was seen, stretched to the time it counted for.
-        """
-        ran, waited = 0, 1
-        while self.child.poll() is None:
-            try:
-                thread = busiest_thread(self.child.pid)
-                ran, waited = max((ran, waited), cpu_nanos(self.child.pid, thread or "none"))
-            except (FileNotFoundError, ProcessLookupError):
-                pass  # There is none yet, or no longer.
-            time.sleep(0.02)
-        text = self.log.read_text(errors="replace")
-        values = dict(re.findall(r"^(\w+) ([\d.]+)$", text, re.M))
-        if self.child.returncode or "sent" not in values:
-            raise BenchError(f"macswap failed:\n{self.said()}")
-        seconds, share = float(values["seconds"]), ran / (ran + waited)
-        start = Sample(0, 0, 0, 0)
-        nanos = int(seconds * 1e9 * share)
-        return start, Sample(seconds, int(values["sent"]), nanos, int(seconds * 1e9) - nanos)
+    def __init__(self, setting, log):
+        program = built("weir-dpdk", "example", "macswap")
+        super().__init__([program, *self.options(setting)], log)

@@ -4,20 +4,27 @@ import http.client
 import ipaddress
 import os
 import re
+import signal
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import frames
-from contenders import CONTROL_CPU, WORKER_CPU, Process
-from host import BenchError, built
+from contenders import CONTROL_CPU, ESTABLISH_MAX, WORKER_CPU, Process
+from host import BenchError, built, memory
 
 SERVERS = 8
 WAN_MAC, LAN_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+CLIENTS_MAC = "02:00:00:00:00:c1"  # of the router that clients are behind
+GATE_ID = 77
+GATE_MAC = f"00:00:5e:00:01:{GATE_ID:02x}"  # RFC 9568 section 7.3
 VIP = {4: "198.51.100.1", 6: "2001:db8:5::1"}
+WAN = {4: "192.0.2.", 6: "2001:db8:aa::"}
 LAN = {4: "203.0.113.", 6: "2001:db8:1a::"}
 PREFIX = {4: 24, 6: 64}
-DIRECTOR = 2  # its host number on the LAN
+ROUTER, DIRECTOR, GATE = 1, 2, 9  # host numbers
 IPIP = {4: 4, 6: 41}  # protocol numbers of what is inside a tunnel
+ACTIVE = 2  # weir_vrrp_state
 
 Metric = re.compile(r"^(\w+)(?:\{(.*?)\})? (\S+)$", re.M)
 
@@ -37,56 +44,80 @@ def server_mac(index):
     return f"02:00:00:00:01:{index:02x}"
 
 
+def turns(family):
+    """The servers in the order in which round robin gives flows to them: the last listed first."""
+    return tuple(server_address(family, index) for index in reversed(range(SERVERS)))
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A configuration to be measured."""
+    """A configuration to be measured.
+
+    What is measured comes in by one port, for ever, to the virtual MAC of a VRRP instance. That is
+    taken into the configuration when the frames that came in by the other port, once, have
+    established all flows: so flows are made in an order of their own, and none by what is measured.
+    For clients' frames the ports are wan0 and lan0, for servers' answers the other way round.
+    """
 
     mode: str  # dr | nat | tunnel
-    family: int
-    devices: tuple  # of the WAN and the LAN port
+    traffic: frames.Traffic
+    loop: str  # the device of what is measured
+    once: str  # the other
     mbufs: int
-    flows: int
     mbuf_data: int = 2048
+    reply: bool = False
+    flow_room: int = 16  # at least; as many as there are fit in any case
     idle: str = "poll"
 
-    def yaml(self, directory):
-        """The file that `weir run` gets."""
-        own = f"{LAN[self.family]}{DIRECTOR}/{PREFIX[self.family]}"
-        address = [server_address(self.family, index) for index in range(SERVERS)]
-        neighbours = [f'      - {{address: "{address[index]}", mac: "{server_mac(index)}"}}'
-                      for index in range(SERVERS)]
-        servers = [f'      - {{name: s{index}, address: "{address[index]}"}}'
-                   for index in range(SERVERS)]
+    def yaml(self, directory, gate):
+        """The file that `weir run` gets, with the gate open or not."""
+        family = self.traffic.family
+        addresses = [server_address(family, index) for index in range(SERVERS)]
+        listed = [f'      - {{name: s{index}, address: "{address}"}}'
+                  for index, address in enumerate(addresses)]
+        neighbours = [f'      - {{address: "{address}", mac: "{server_mac(index)}"}}'
+                      for index, address in enumerate(addresses)]
         return "\n".join([
             "ports:",
-            "  - name: wan0",
-            f'    device: "{self.devices[0]}"',
-            f'    mac: "{WAN_MAC}"',
-            "  - name: lan0",
-            f'    device: "{self.devices[1]}"',
-            f'    mac: "{LAN_MAC}"',
-            f'    addresses: ["{own}"]',
+            *self.port("wan0", self.once if self.reply else self.loop, WAN_MAC, WAN, 4),
+            f'    gateway: ["{WAN[4]}{ROUTER}"]',
+            f'    neighbours: [{{address: "{WAN[4]}{ROUTER}", mac: "{CLIENTS_MAC}"}}]',
+            *self.port("lan0", self.loop if self.reply else self.once, LAN_MAC, LAN, family),
             "    neighbours:", *neighbours,
+            *(self.gate() if gate else []),
             "runtime:",
             f"  workers: [{WORKER_CPU}]",
             f"  control: {CONTROL_CPU}",
-            f"  flows_per_worker: {self.flows}",
+            f"  flows_per_worker: {max(self.flow_room, self.traffic.flows)}",
             f"  mbufs: {self.mbufs}",
             f"  mbuf_data: {self.mbuf_data}B",
             "  hugepages: auto",
             f"  idle: {self.idle}",
+            "  heartbeat: 10s",  # workers that rest are not stalled
             "services:",
             "  - name: bench",
-            f'    address: "{VIP[self.family]}"',
+            f'    address: "{VIP[family]}"',
             f"    port: {frames.VIP_PORT}",
-            "    protocol: udp",
+            f"    protocol: {self.traffic.protocol}",
             f"    mode: {self.mode}",
             "    scheduler: rr",
-            "    servers:", *servers,
+            "    servers:", *listed,
             "management:",
             f"  socket: {directory}/weir.sock",
             f"  state: {directory}/state",
         ]) + "\n"
+
+    @staticmethod
+    def port(name, device, mac, subnet, family):
+        """The first lines of a port with an address."""
+        return [f"  - name: {name}", f'    device: "{device}"', f'    mac: "{mac}"',
+                f'    addresses: ["{subnet[family]}{DIRECTOR}/{PREFIX[family]}"]']
+
+    def gate(self):
+        """The VRRP instance whose virtual MAC the replayed frames are sent to."""
+        port, subnet = ("lan0", LAN) if self.reply else ("wan0", WAN)
+        return ["vrrp:", "  - name: gate", f"    port: {port}", f"    id: {GATE_ID}",
+                "    interval: 100ms", f'    addresses: ["{subnet[4]}{GATE}"]']
 
 
 class Metrics:
@@ -127,16 +158,20 @@ class UnixConnection(http.client.HTTPConnection):
 class Weir(Process):
     """The real binary, with one worker."""
 
-    name = "weir"
-
     def __init__(self, plan, directory):
-        self.plan, self.socket = plan, directory / "weir.sock"
-        config = directory / "weir.yaml"
-        config.write_text(plan.yaml(directory), encoding="ascii")
-        super().__init__([binary(), "run", "-c", config], directory / "weir.log")
+        self.plan, self.directory, self.socket = plan, directory, directory / "weir.sock"
+        self.config = directory / "weir.yaml"
+        self.config.write_text(plan.yaml(directory, gate=False), encoding="ascii")
+        # Several may live at once, with ports of the same names.
+        command = ["unshare", "--net", binary(), "run", "-c", self.config]
+        super().__init__(command, directory / "weir.log")
 
     def wait_until_ready(self):
         self.wait_for(self.is_ready, "readiness")
+        self.wait_for(self.is_established, "all flows", ESTABLISH_MAX)
+        self.config.write_text(self.plan.yaml(self.directory, gate=True), encoding="ascii")
+        self.child.send_signal(signal.SIGHUP)
+        self.wait_for(lambda: self.metrics().values("weir_vrrp_state") == [ACTIVE], "the gate")
 
     def fetch(self, path):
         """Status and body of a page."""
@@ -155,6 +190,18 @@ class Weir(Process):
         except OSError:
             return False
 
+    def is_established(self):
+        """Whether every flow of the file is there, and nothing has come but what made them."""
+        seen = self.metrics()
+        flows = seen.total("weir_flows")
+        if flows < self.plan.traffic.flows:
+            return False
+        forwarded = seen.total("weir_service_packets_total", direction="in")
+        if (flows, forwarded) != (self.plan.traffic.flows,) * 2:
+            raise BenchError(f"{flows} flows by {forwarded} frames, instead of "
+                             f"{self.plan.traffic.flows}")
+        return True
+
     def metrics(self):
         """A scrape."""
         status, text = self.fetch("/metrics")
@@ -165,26 +212,36 @@ class Weir(Process):
     def sent(self):
         return self.metrics().total("weir_worker_packets_total", direction="tx")
 
-    def received(self):
-        """Frames received so far."""
-        return self.metrics().total("weir_worker_packets_total", direction="rx")
+    def memory(self):
+        """What it holds, in octets."""
+        return memory(self.child.pid)
 
-    def verify(self, traffic):
-        """Raises BenchError unless all flows of a file are known, nothing was dropped or punted,
-        everything received was sent, and every server has its share."""
-        seen = self.metrics()
-        flows = seen.total("weir_flows")
+    @contextmanager
+    def verified(self):
+        """A context; what happens in it is verified afterwards."""
+        before = self.metrics()
+        yield
+        self.verify(before)
+
+    def verify(self, before):
+        """Raises BenchError unless since the scrape `before` everything that came was forwarded by
+        the flows that are there, and every server has its share of them."""
+        seen, flows = self.metrics(), self.plan.traffic.flows
+        since = lambda name, **labels: seen.total(name, **labels) - before.total(name, **labels)
+        received = since("weir_worker_packets_total", direction="rx")
+        direction = "out" if self.plan.reply else "in"
+        forwarded = since("weir_service_packets_total", direction=direction)
         connections = seen.values("weir_server_connections_total")
-        received = seen.total("weir_worker_packets_total", direction="rx")
-        sent = seen.total("weir_worker_packets_total", direction="tx")
-        share = traffic.flows / SERVERS
+        share = flows / SERVERS
         problems = {
-            f"{flows} flows instead of {traffic.flows}": flows != traffic.flows,
+            f"{seen.total('weir_flows')} flows instead of {flows}":
+                seen.total("weir_flows") != flows,
             f"drops: {seen.labelled('weir_drops_total', 'reason')}":
-                seen.total("weir_drops_total") != 0,
+                since("weir_drops_total") != 0,
             f"punts: {seen.labelled('weir_punts_total', 'reason')}":
-                seen.total("weir_punts_total") != 0,
-            f"{received} frames came, {sent} went": received == 0 or sent < 0.99 * received,
+                since("weir_punts_total") != 0,
+            f"{received} frames came, {forwarded} were forwarded":
+                received == 0 or abs(forwarded - received) > 0.001 * received,
             f"connections per server {connections}":
                 len(connections) != SERVERS or any(abs(n - share) >= 1 for n in connections),
             "no room for a flow": seen.total("weir_flow_insert_failures_total") != 0,
@@ -197,45 +254,81 @@ class Weir(Process):
 def judge(plan, sent, received):
     """Raises BenchError unless what came out of a run is what went in, forwarded as the mode says.
 
-    `sent` and `received` are lists of frames. Every frame must come out once, to one of the
-    servers' MACs, from the director's, with TTL, addresses and checksums right.
+    `sent` and `received` are lists of frames. Every frame that comes out must be one of them, sent
+    to the right MAC from the director's, with TTL, addresses and checksums right, and every flow
+    must come out.
     """
-    macs = {bytes.fromhex(server_mac(index).replace(":", "")): server_address(plan.family, index)
+    macs = {octets(server_mac(index)): server_address(plan.traffic.family, index)
             for index in range(SERVERS)}
-    source_mac = bytes.fromhex(LAN_MAC.replace(":", ""))
-    wanted = {flow_of(frames.parse(frame[14:])): frame for frame in sent}
-    used = set()
+    source = octets(WAN_MAC if plan.reply else LAN_MAC)
+    went = {}
+    for frame in sent:
+        packet = frames.parse(frame[14:])
+        went[client_of(packet, plan.reply)] = packet
+    missing, used = set(went), set()
     for frame in received:
-        if frame[6:12] != source_mac or frame[:6] not in macs:
+        if frame[6:12] != source:
             continue  # Not of the service: what the kernel says on the port's TAP.
-        packet, server = frames.parse(frame[14:]), ipaddress.ip_address(macs[frame[:6]])
-        used.add(server)
-        expect(plan, packet, server, wanted)
-    if wanted:
-        raise BenchError(f"{plan.mode}: {len(wanted)} of {len(sent)} frames did not come out")
+        packet = frames.parse(frame[14:])
+        if plan.reply:
+            if frame[:6] != octets(CLIENTS_MAC):
+                continue
+            client = client_of(packet, True)
+            expect_reply(plan, packet, went.get(client))
+            used.add(went[client].source)
+        else:
+            if frame[:6] not in macs:
+                continue
+            server = ipaddress.ip_address(macs[frame[:6]])
+            packet = inner(plan, packet, server)
+            client = client_of(packet, False)
+            expect(plan, packet, server, went.get(client))
+            used.add(server)
+        missing.discard(client)
+    if missing:
+        raise BenchError(f"{plan.mode}: {len(missing)} of {len(went)} flows did not come out")
     if len(used) != SERVERS:
         raise BenchError(f"{plan.mode}: only {len(used)} of {SERVERS} servers were used")
 
 
-def expect(plan, packet, server, wanted):
-    """Judges one forwarded packet, and takes it out of those that are `wanted`."""
-    vip = ipaddress.ip_address(VIP[plan.family])
-    outer = packet
-    if plan.mode == "tunnel":
-        if (outer.protocol, outer.destination) != (IPIP[plan.family], server):
-            raise BenchError(f"tunnel: the outer header is wrong: {outer}")
-        packet = frames.parse(outer.payload)
-    original = wanted.pop(flow_of(packet), None)
-    if original is None:
-        raise BenchError(f"{plan.mode}: came out twice, or never went in: {packet}")
-    went = frames.parse(original[14:])
-    destination = server if plan.mode == "nat" else vip
-    if packet.destination != destination or packet.ports[1] != frames.VIP_PORT:
-        raise BenchError(f"{plan.mode}: went to {packet.destination}:{packet.ports[1]}")
-    if packet.payload[8:] != went.payload[8:] or went.ttl - packet.ttl not in (0, 1):
-        raise BenchError(f"{plan.mode}: payload or TTL is wrong: {packet}")
+def octets(mac):
+    """A MAC's octets."""
+    return bytes.fromhex(mac.replace(":", ""))
 
 
-def flow_of(packet):
-    """What a client's packet is recognised by."""
+def client_of(packet, reply):
+    """What a flow is recognised by."""
+    if reply:
+        return packet.destination, packet.ports[1]
     return packet.source, packet.ports[0]
+
+
+def inner(plan, packet, server):
+    """What a tunnel carries, or else the packet itself."""
+    if plan.mode != "tunnel":
+        return packet
+    if (packet.protocol, packet.destination) != (IPIP[plan.traffic.family], server):
+        raise BenchError(f"tunnel: the outer header is wrong: {packet}")
+    return frames.parse(packet.payload)
+
+
+def expect(plan, packet, server, went):
+    """Judges a packet to a server. `went` is what it was, or None."""
+    vip = ipaddress.ip_address(VIP[plan.traffic.family])
+    destination = server if plan.mode == "nat" else vip
+    right = went and (packet.destination, packet.ports[1]) == (destination, frames.VIP_PORT)
+    if not right or not same(packet, went):
+        raise BenchError(f"{plan.mode}: {went} came out as {packet}")
+
+
+def expect_reply(plan, packet, went):
+    """Judges a packet to a client. `went` is what it was, or None."""
+    vip = ipaddress.ip_address(VIP[plan.traffic.family])
+    right = went and (packet.source, packet.ports[0]) == (vip, frames.VIP_PORT)
+    if not right or not same(packet, went):
+        raise BenchError(f"{plan.mode} reply: {went} came out as {packet}")
+
+
+def same(packet, went):
+    """Whether content is untouched, and TTL at most one less."""
+    return packet.content == went.content and went.ttl - packet.ttl in (0, 1)

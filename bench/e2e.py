@@ -1,40 +1,50 @@
 """Section `e2e`: Weir against DPDK's own forwarder, on the same devices and core.
 
-Method (more in bench/README.md): each row is measured in pairs that run one after the other,
-baseline first. Before a row is timed, one run through files proves that the output is right, and in
-each timed run counters prove that every flow was established and nothing was dropped.
+Method (more in bench/README.md): contenders that share traffic are all started, and then have the
+forwarding core in turns of less than a second, round after round, the baseline first: what disturbs
+the machine disturbs them alike. Before a contender is timed, one run through files proves that its
+output is right, and in each timed turn counters prove that every flow was there before and nothing
+was dropped.
 
 Rates count frames per second that the forwarding thread was on its CPU, so that a machine with
 other work disturbs them little; the share of the CPU that it got is printed next to them.
 """
 
-import re
 import statistics
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
-import director
-import frames
-from contenders import Macswap, Setting, Testpmd
-from director import Plan, Weir
 from frames import Traffic
-from host import BenchError, memory
-from section import Row, Section
+from host import BenchError
+from section import Line, Plot, Row, Section
+from session import BURST, FIXED_MEMORY, Group, Session
 
-BURST = 64  # what a Weir worker asks its queues for
-MBUF_OVERHEAD = 512  # octets per mbuf besides its data: headers, headroom, padding
-FIXED_MEMORY = 512 << 20  # octets for everything that does not grow with flows or frames
-FLOW_MEMORY = 80 + 144  # octets per flow that may be: tables of both families
-MEMORY_MAX = 512  # MiB of the demo's director
+K, M = 1000, 1_000_000
+WORDS = {
+    "macswap": "C1, macswap in Rust", "dr": "DR", "nat": "NAT", "reply": "NAT reply",
+    "tunnel": "IPIP",
+}
+ALL = tuple(WORDS)
+TAX_MAX = {("dr", "1k flows"): 26, ("dr", "1M flows"): 45, ("dr", "10M flows"): 70}  # ns, P2–P4
+RATIO_MIN = {("macswap", "1k flows"): 0.97}  # P1
+ADDED_MAX = {"nat": 11, "reply": 11, "tunnel": 9}  # ns above DR, P5
+ADDED_GROUPS = ("1k flows", "1M flows")
+GROWTH_ROW, GROWTH_MAX = "DR, tax at 10M flows ÷ tax at 1M flows", 1.4  # P6
+ABSENT_ROW = "FULLNAT, GRE, GUE above DR"
 MEMORY_ROW = "Memory of the director with the demo's settings, under traffic"
+MEMORY_MAX = 512  # MiB
 
 PROSE = """
-Frames of 60 octets (IPv6: 78) from `net_pcap,infinite_rx=1` to `net_null`, bursts of {burst}, one
-direction, every flow established, eight servers, one worker. C0 is `dpdk-testpmd
---forward-mode=macswap` on the same devices and core. *Tax* is what Weir takes for a frame above
-C0; medians of {pairs} pairs of {window} s each, with their spread. Times count while the
-forwarding thread was on its CPU; *CPU* is the least share of it that a run got.
+Frames from a `net_pcap` with `infinite_rx=1` to another that drops what it is given, bursts of
+{burst}, one direction, eight servers, one worker; 60 octets over IPv4 and 78 over IPv6 unless said
+otherwise, UDP unless said otherwise. C0 is `dpdk-testpmd --forward-mode=macswap` on the same
+devices and core. *Tax* is what a contender takes for a frame above C0 in the same round; medians
+and quartiles of {rounds} rounds. In a round all contenders of that traffic have the core for
+{seconds} s each, after they have met every frame.
+The flows of a row were established before, in another order than they are replayed in, so memory
+is met at random. With 1M flows and more, packet buffers have 256 octets for all contenders. IMIX
+is 28 × 60, 16 × 566 and 4 × 1514 octets. Times count while the forwarding thread was on its CPU;
+*CPU* is the least share of it that a run got.
+
+C1 is a macswap in Rust on Weir's I/O layer.
 
 For scale: DPVS 1.10 on DPDK 24.11, built and measured by us with the same kind of files on an
 Intel Emerald Rapids virtual machine, reaches 0.13 of testpmd `macswap` with 1k flows and 0.09 with
@@ -43,194 +53,164 @@ by digit.
 """
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is measured for a row."""
-
-    name: str
-    contender: str  # dr | nat | tunnel | macswap
-    traffic: Traffic
-    target: float = None  # least ratio
-    mbuf_data: int = 2048
-    quick: bool = True
-
-
-def cases():
-    """All cases. Those with a target decide about success."""
-    one = lambda family, flows: Traffic(family, flows, flows)
-    result = [
-        Case("C1 macswap in Rust, 1k frames", "macswap", one(4, 1000), 0.95),
-        Case("C1 macswap in Rust, 100k frames", "macswap", one(4, 100_000), quick=False),
-        Case("DR, 1k flows", "dr", one(4, 1000), 0.30),
-        Case("DR, 100k flows", "dr", one(4, 100_000)),
-        Case("DR, 1M flows", "dr", one(4, 1_000_000), 0.35),
-        Case("DR, 100k flows, ten frames each, shuffled", "dr", Traffic(4, 100_000, 1_000_000),
-            quick=False),
-        Case("DR, 1M flows, four frames each, shuffled, 256 B data rooms", "dr",
-            Traffic(4, 1_000_000, 4_000_000), mbuf_data=256, quick=False),
-        Case("DR over IPv6, 1k flows", "dr", one(6, 1000)),
-        Case("DR over IPv6, 1M flows", "dr", one(6, 1_000_000), quick=False),
+def groups():
+    """All traffic, and who forwards it."""
+    even = lambda flows, **more: Traffic(4, flows, max(flows, K), **more)
+    six = lambda flows: Traffic(6, flows, flows)
+    return [
+        Group("1 flow", even(1), ("dr",)),
+        Group("1k flows", even(K), ALL, quick=("macswap", "dr", "nat", "reply", "tunnel")),
+        Group("64k flows", even(64 * K), ("dr",)),
+        Group("1M flows", even(M), ALL, mbuf_data=256, quick=("dr",)),
+        Group("10M flows", even(10 * M), ("dr",), mbuf_data=256),
+        Group("1M flows by zipf(1.0)", even(M, order="zipf"), ("dr",), mbuf_data=256),
+        Group("1k flows of TCP", even(K, protocol="tcp"), ("dr", "nat")),
+        Group("1M flows of TCP", even(M, protocol="tcp"), ("dr",), mbuf_data=256),
+        Group("1k flows over IPv6", six(K), ("dr", "nat", "tunnel"), quick=("dr",)),
+        Group("1M flows over IPv6", six(M), ("dr",), mbuf_data=256),
+        Group("1k flows, IMIX", Traffic(4, K, 5 * K, size="imix"), ("dr", "nat")),
+        Group("1k flows, 1514 octets", even(K, size="max"), ("dr", "nat")),
     ]
-    for mode in ("nat", "tunnel"):
-        words = {"nat": "NAT", "tunnel": "Tunnel (IPIP)"}[mode]
-        result += [Case(f"{words}, 1k flows", mode, one(4, 1000)),
-                   Case(f"{words}, 1M flows", mode, one(4, 1_000_000), quick=False)]
-    return result
 
 
-class Bench:
-    """One session in one temporary directory."""
-
-    def __init__(self, context):
-        self.directory, self.say = context.directory, context.say
-        self.pairs = context.chosen(quick=2, normal=5, soak=9)
-        self.seconds = context.chosen(quick=2, normal=4, soak=20)
-        self.commands = {}
-        self.judged = set()  # modes and families whose output has been found right
-
-    def file(self, traffic):
-        """The pcap file of a kind of traffic, made once."""
-        path = self.directory / traffic.name
-        if not path.exists():
-            self.say(f"writing {traffic.name}")
-            frames.write(path, traffic, director.WAN_MAC, director.VIP[traffic.family])
-        return path
-
-    def setting(self, case):
-        """What both sides of a case share."""
-        return Setting(self.file(case.traffic), case.traffic.frames, BURST, case.mbuf_data)
-
-    def check_output(self, mode, family):
-        """Sends a file through Weir once, into another file, and judges what comes out."""
-        if (mode, family) in self.judged:
-            return
-        traffic = Traffic(family, 1000, 1000)
-        source, out = self.file(traffic), self.directory / "out.pcap"
-        devices = f"net_pcap0,rx_pcap={source}", f"net_pcap1,tx_pcap={out}"
-        plan = Plan(mode, family, devices, mbufs=16384, flows=traffic.flows)
-        with Weir(plan, self.directory) as weir:
-            # What the kernel says on the ports counts as sent too, so that alone proves nothing.
-            weir.wait_for(lambda: min(weir.received(), weir.sent()) >= traffic.frames,
-                          "all frames")
-            weir.verify(traffic)
-        director.judge(plan, list(frames.read(source)), list(frames.read(out)))
-        out.unlink()
-        self.judged.add((mode, family))
-
-    def run(self, case):
-        """Measures a case. Raises BenchError if it cannot be trusted."""
-        if case.contender != "macswap":
-            self.check_output(case.contender, case.traffic.family)
-        pairs = []
-        for number in range(self.pairs):
-            pair = self.baseline(case), self.contender(case)
-            pairs.append(pair)
-            base, other = (side["mpps"] for side in pair)
-            self.say(f"  pair {number + 1}: {base:.2f} and {other:.2f} Mpps, tax "
-                     f"{1e3 / other - 1e3 / base:.1f} ns")
-        return result(case, pairs)
-
-    def baseline(self, case):
-        """One run of testpmd."""
-        setting = self.setting(case)
-        with Testpmd(setting, self.directory / "testpmd.log") as testpmd:
-            self.remember("testpmd", testpmd)
-            return self.window(testpmd, setting.frames)
-
-    def contender(self, case):
-        """One run of the other side."""
-        setting = self.setting(case)
-        if case.contender == "macswap":
-            seconds = self.seconds
-            with Macswap(setting, self.directory / "macswap.log", seconds) as macswap:
-                self.remember("macswap", macswap)
-                return rate(*macswap.measure())
-        plan = Plan(case.contender, case.traffic.family, setting.devices, setting.mbufs,
-                    case.traffic.flows, case.mbuf_data)
-        with Weir(plan, self.directory) as weir:
-            self.remember("weir", weir)
-            result = self.window(weir, setting.frames)
-            weir.verify(case.traffic)
-            return result
-
-    def window(self, process, frame_count):
-        """Samples a process after the file has gone through it twice."""
-        process.wait_for(lambda: process.sent() >= 2 * frame_count, "warm-up")
-        first = process.sample()
-        time.sleep(self.seconds)
-        return rate(first, process.sample())
-
-    def demo_memory(self):
-        """What the director holds with the demo's settings, in octets, under traffic."""
-        traffic = Traffic(4, 1000, 1000)
-        setting = Setting(self.file(traffic), traffic.frames, BURST)
-        plan = Plan("dr", 4, setting.devices, mbufs=16384, flows=16384, idle="adaptive")
-        with Weir(plan, self.directory) as weir:
-            self.window(weir, traffic.frames)
-            weir.verify(traffic)
-            return memory(weir.child.pid)
-
-    def remember(self, name, process):
-        """Keeps a command for the record, free of temporary paths."""
-        words = [word.replace(str(self.directory), "$DIR") for word in process.command]
-        words = [re.sub(r"--file-prefix=\S+", "--file-prefix=bench", word) for word in words]
-        words = [re.sub(r"^/.*/", "", word) for word in words]
-        self.commands.setdefault(name, " ".join(words))
+def name_of(contender, group):
+    """A contender's row."""
+    return f"{WORDS[contender]}, {group.words}"
 
 
-def rate(first, last):
-    """Millions of frames per second of CPU and of wall time, and the share of the CPU."""
-    sent, ran = last.sent - first.sent, last.ran - first.ran
-    wall = last.at - first.at
-    if sent <= 0 or ran <= 0:
-        raise BenchError("nothing was sent during the window")
-    return {"mpps": sent / ran * 1e3, "mpps_wall": sent / wall / 1e6,
-            "cpu_share": min(1.0, ran / 1e9 / wall)}
+def added_name(contender, group):
+    """The row of what a mode adds to DR."""
+    return f"{WORDS[contender]} above DR, {group.words}"
 
 
-def result(case, pairs):
-    """A case's row: the tax, and the ratio of rates, as medians of the pairs."""
-    taxes = [1e3 / other["mpps"] - 1e3 / base["mpps"] for base, other in pairs]
-    ratios = [other["mpps"] / base["mpps"] for base, other in pairs]
-    middle = lambda side, key: statistics.median(pair[side][key] for pair in pairs)
-    ratio = statistics.median(ratios)
-    share = min(side["cpu_share"] for pair in pairs for side in pair)
+def order():
+    """All rows."""
+    names = []
+    for group in groups():
+        names += [name_of(contender, group) for contender in group.contenders]
+        if group.words in ADDED_GROUPS:
+            names += [added_name(contender, group) for contender in ADDED_MAX]
+    return [*names, GROWTH_ROW, ABSENT_ROW, MEMORY_ROW]
+
+
+def needed(context, group):
+    """The contenders of a group that wanted rows are made from."""
+    there = group.quick if context.quick else group.contenders
+    wanted = {contender for contender in there if context.wants(name_of(contender, group))}
+    for contender in ADDED_MAX:
+        if group.words in ADDED_GROUPS and context.wants(added_name(contender, group)):
+            wanted |= {contender, "dr"}
+    if group.words in ("1M flows", "10M flows") and context.wants(GROWTH_ROW):
+        wanted.add("dr")
+    return tuple(contender for contender in there if contender in wanted)
+
+
+def nanos(run):
+    """What a frame took."""
+    return 1e3 / run["mpps"]
+
+
+def taxes(pairs):
+    """What each frame took more than the baseline's of the same round, in nanoseconds."""
+    return [nanos(run) - nanos(base) for base, run in pairs]
+
+
+def tax_row(group, contender, pairs):
+    """What a contender takes above the baseline, and the ratio of their rates."""
+    found, name = taxes(pairs), name_of(contender, group)
+    ratios = [run["mpps"] / base["mpps"] for base, run in pairs]
+    base, own = (statistics.median(pair[side]["mpps"] for pair in pairs) for side in (0, 1))
+    tax, ratio = statistics.median(found), statistics.median(ratios)
+    share = min(run["cpu_share"] for pair in pairs for run in pair)
+    most = TAX_MAX.get((contender, group.words))
+    least = RATIO_MIN.get((contender, group.words))
+    target = f"≤ {most} ns" if most else f"rate ÷ C0's ≥ {least}" if least else ""
+    passed = tax <= most if most else ratio >= least if least else None
     return Row(
-        case.name, statistics.median(taxes), "ns", (min(taxes), max(taxes)),
-        baseline=1e3 / middle(0, "mpps"), ratio=ratio, ratio_spread=(min(ratios), max(ratios)),
-        target=f"ratio ≥ {case.target:.2f}" if case.target else "",
-        passed=ratio >= case.target if case.target else None,
-        note=f"{middle(1, 'mpps'):.2f} of {middle(0, 'mpps'):.2f} Mpps; CPU {share:.0%}",
-        details={"pairs": pairs, "flows": case.traffic.flows, "frames": case.traffic.frames})
+        name, tax, "ns", quartiles(found), baseline=1e3 / base, ratio=ratio,
+        ratio_spread=quartiles(ratios), target=target, passed=passed,
+        note=f"{own:.2f} of {base:.2f} Mpps; CPU {share:.0%}",
+        details={"rounds": pairs, "flows": group.traffic.flows, "frames": group.traffic.frames})
 
 
-def needs(case):
-    """Hugepage memory for a case in octets."""
-    mbufs = Setting(Path(), case.traffic.frames, BURST).mbufs
-    flows = case.traffic.flows * FLOW_MEMORY
-    return mbufs * (case.mbuf_data + MBUF_OVERHEAD) + flows + FIXED_MEMORY
+def added_row(group, contender, pairs, dr_pairs):
+    """What a mode takes above DR."""
+    found = [nanos(run) - nanos(dr) for (_, run), (_, dr) in zip(pairs, dr_pairs)]
+    added, most = statistics.median(found), ADDED_MAX[contender]
+    return Row(added_name(contender, group), added, "ns", quartiles(found), target=f"≤ {most} ns",
+               passed=added <= most)
 
 
-def memory_row(bench):
+def quartiles(values):
+    """The middle half of the values."""
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def growth_row(context, measured):
+    """How the tax grows from 1M to 10M flows."""
+    few, many = (measured.get(words) for words in ("1M flows", "10M flows"))
+    if not (few and many):
+        context.say(f"{GROWTH_ROW}: needs both")
+        return []
+    few, many = taxes(few["dr"]), taxes(many["dr"])
+    growth = statistics.median(many) / statistics.median(few)
+    (few_low, few_high), (many_low, many_high) = quartiles(few), quartiles(many)
+    return [Row(GROWTH_ROW, growth, "×", (many_low / few_high, many_high / few_low),
+                target=f"≤ {GROWTH_MAX}", passed=growth <= GROWTH_MAX)]
+
+
+def memory_row(session):
     """What the director holds with the demo's settings."""
-    held = bench.demo_memory()
-    mib = {key: octets / (1 << 20) for key, octets in held.items()}
-    total = sum(mib.values())
+    held = {key: octets / (1 << 20) for key, octets in session.demo_memory().items()}
+    total = sum(held.values())
     return Row(MEMORY_ROW, total, "MiB", target=f"≤ {MEMORY_MAX} MiB", passed=total <= MEMORY_MAX,
-               note=f"{mib['rss']:.0f} resident, {mib['hugepages']:.0f} in hugepages")
+               note=f"{held['rss']:.0f} resident, {held['hugepages']:.0f} in hugepages")
+
+
+def group_rows(context, group, contenders, measured, session):
+    """The rows of a group; those of a group that fails are results too."""
+    context.say(f"{group.words}:")
+    try:
+        pairs = measured[group.words] = session.pairs(group, contenders)
+    except (BenchError, OSError) as error:
+        context.say(f"  failed: {error}")
+        return [Row.failed(name_of(contender, group), error) for contender in contenders]
+    rows = [tax_row(group, contender, pairs[contender]) for contender in contenders]
+    if group.words in ADDED_GROUPS and "dr" in contenders:
+        rows += [added_row(group, contender, pairs[contender], pairs["dr"])
+                 for contender in ADDED_MAX if contender in contenders]
+    return [row for row in rows if context.wants(row.name)]
 
 
 def measure(context):
-    """All cases that are wanted. One that fails is a result too."""
-    chosen = [case for case in cases()
-              if context.wants(case.name) and (case.quick or not context.quick)]
-    bench, rows = Bench(context), []
-    with context.hugepages(max([FIXED_MEMORY, *map(needs, chosen)])):
-        for case in chosen:
-            rows.append(context.row(case.name, lambda: bench.run(case), "measured"))
+    """All rows that are wanted."""
+    chosen = [(group, needed(context, group)) for group in groups()]
+    chosen = [(group, contenders) for group, contenders in chosen if contenders]
+    session, rows, measured = Session(context), [], {}
+    with context.hugepages(max([FIXED_MEMORY, *(group.needs(some) for group, some in chosen)])):
+        for group, contenders in chosen:
+            rows += group_rows(context, group, contenders, measured, session)
+        if context.wants(GROWTH_ROW) and not context.quick:
+            rows += growth_row(context, measured)
         if context.wants(MEMORY_ROW):
-            rows.append(context.row(MEMORY_ROW, lambda: memory_row(bench), "measured"))
-    prose = PROSE.format(pairs=bench.pairs, window=bench.seconds, burst=BURST)
-    return Section("e2e", "Weir against testpmd, one core", prose, rows, commands=bench.commands,
-                   value_is="tax", baseline_is="C0", ratio_is="rate ÷ C0's",
-                   order=[*(case.name for case in cases()), MEMORY_ROW])
+            limit = f"≤ {MEMORY_MAX} MiB"
+            rows.append(context.row(MEMORY_ROW, lambda: memory_row(session), limit))
+    if context.wants(ABSENT_ROW):
+        rows.append(Row(ABSENT_ROW, target="≤ 15 / 11 / 15 ns", note="not in this release"))
+    prose = PROSE.format(rounds=session.rounds, seconds=session.seconds, burst=BURST)
+    return Section("e2e", "Weir against testpmd, one core", prose, rows, plots=plots(),
+                   commands=session.commands, value_is="tax", baseline_is="C0, ns",
+                   ratio_is="rate ÷ C0's", order=order())
+
+
+def plots():
+    """Tax by the number of flows and the mode; points are rows."""
+    there = {group.words: group for group in groups()}
+    counts = ("1 flow", "1k flows", "64k flows", "1M flows", "10M flows")
+    line = lambda contender: Line(WORDS[contender], [
+        (there[words].traffic.flows, name_of(contender, there[words])) for words in counts
+        if contender in there[words].contenders])
+    modes = Plot("Tax by flows and mode", "flows", "ns per frame above testpmd",
+                 [line(c) for c in ("dr", "nat", "reply", "tunnel")], x_log=True)
+    return [modes]

@@ -32,12 +32,29 @@ def html(record):
     body = [converted("\n".join(start))]
     for section in record["sections"]:
         body.append(converted("\n".join(text.chapter(section))))
-        body += [plot.svg(drawn) for drawn in section["plots"]]
+        body += [plot.svg(resolved(drawn, section["rows"])) for drawn in section["plots"]]
     body.append(converted(f"CPU flags: {record['host']['cpu_flags']}"))
     return ("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
             "<meta name=\"viewport\" content=\"width=device-width\">\n"
             f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
             + "\n".join(body) + "\n</body>\n</html>\n")
+
+
+def resolved(drawn, rows):
+    """A plot whose points are rows, with the rows' figures; points without one are left out."""
+    rows = {row["name"]: row for row in rows}
+    lines = []
+    for line in drawn["lines"]:
+        points = []
+        for point in line["points"]:
+            row = rows.get(point[1])
+            if row and row["value"] is not None:
+                points.append([point[0], row["value"], *(row["spread"] or ())])
+            elif not isinstance(point[1], str):
+                points.append(point)
+        if points:
+            lines.append({**line, "points": points})
+    return {**drawn, "lines": lines}
 
 
 def converted(markdown):

@@ -45,7 +45,7 @@ class Line:
     """A line of a plot, or in a plot of bars, the bars of one colour."""
 
     name: str
-    points: list  # of (x, y) or (x, y, least, most); with bars, x is a word
+    points: list  # of (x, y), (x, y, least, most) or (x, name of a row); with bars, x is a word
 
 
 @dataclass

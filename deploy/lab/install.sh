@@ -11,7 +11,7 @@ set -eu
 build="libdpdk-dev dpdk-dev dpdk clang=clang libclang-dev pkg-config=pkg-config libpcap-dev
     build-essential=cc"
 lab="iproute2=ip ethtool=ethtool nginx-light=nginx curl=curl iperf3=iperf3 tcpdump=tcpdump
-    python3=/usr/bin/python3 python3-scapy tshark=tshark keepalived=keepalived
+    python3=/usr/bin/python3 python3-scapy python3-numpy tshark=tshark keepalived=keepalived
     frr=/usr/lib/frr/vrrpd jq=jq nftables=nft procps=sysctl
     iputils-ping=ping iputils-arping=arping"
 oracle="user-mode-linux=linux.uml ipvsadm=ipvsadm busybox-static"

@@ -1,21 +1,20 @@
 //! Swaps the MAC addresses of every frame between two ports: the cost of Weir's I/O layer alone.
 //!
 //! `testpmd --forward-mode=macswap` does the same in C, with the same burst and descriptors, so
-//! the two rates compare the layers. Prints `NAME VALUE` lines for a script to read.
+//! the two rates compare the layers. Frames go both ways, and those from `--rx` to `--tx` count.
+//! Each line of input is answered with how many there were; the end of input is the end.
 //!
 //! ```text
-//! macswap --rx net_pcap0,rx_pcap=in.pcap,infinite_rx=1 --tx net_null0 --cpu 1 --seconds 5
+//! macswap --rx net_pcap0,rx_pcap=in.pcap,infinite_rx=1 --tx net_null0--cpu 1
 //! ```
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::time::{ClockId, clock_gettime};
 use weir_dpdk::{
     Burst, ChecksumOffload, Eal, EalConfig, Hugepages, Mempool, MempoolConfig, Port, PortConfig,
-    RxQueue, Tsc, TxQueue, spawn_pinned,
+    RxQueue, TxQueue, spawn_pinned,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -25,9 +24,9 @@ struct Options {
     tx: String,
     cpu: usize,
     control_cpu: usize,
-    seconds: u64,
     burst: usize,
     mbufs: u32,
+    data_room: u16,
     hugepages: Hugepages,
 }
 
@@ -37,9 +36,9 @@ fn options() -> Result<Options, Failure> {
         tx: "net_null1".into(),
         cpu: 1,
         control_cpu: 0,
-        seconds: 5,
         burst: 32,
         mbufs: 65_535,
+        data_room: 2048,
         hugepages: Hugepages::Auto,
     };
     let mut words = std::env::args().skip(1);
@@ -52,23 +51,14 @@ fn options() -> Result<Options, Failure> {
             "--tx" => options.tx = value,
             "--cpu" => options.cpu = value.parse()?,
             "--control-cpu" => options.control_cpu = value.parse()?,
-            "--seconds" => options.seconds = value.parse()?,
             "--burst" => options.burst = value.parse()?,
             "--mbufs" => options.mbufs = value.parse()?,
+            "--data-room" => options.data_room = value.parse()?,
             "--hugepages" if value == "off" => options.hugepages = Hugepages::Off,
             _ => return Err(format!("unknown option {flag}").into()),
         }
     }
     Ok(options)
-}
-
-/// What the worker did.
-struct Done {
-    received: u64,
-    sent: u64,
-    nanos: u64,
-    /// What the worker's thread used of them; less where the machine is shared.
-    cpu_nanos: u64,
 }
 
 /// One load, one rotation, one store: the 12 octets are rotated by 6, the next 4 stay.
@@ -82,42 +72,53 @@ fn swap_macs(frame: &mut [u8]) {
     }
 }
 
-fn forward(
-    mut rx: RxQueue,
-    mut tx: TxQueue,
-    burst_len: usize,
-    stop: &AtomicBool,
-    tsc: Tsc,
-) -> Done {
-    let mut burst = Burst::new();
-    let (mut received, mut sent) = (0, 0);
-    let start = tsc.nanos();
-    while !stop.load(Ordering::Relaxed) {
-        received += rx.receive_up_to(&mut burst, burst_len) as u64;
+/// Both ends of one direction.
+struct Path {
+    rx: RxQueue,
+    tx: TxQueue,
+}
+
+impl Path {
+    /// One burst; returns how many frames left.
+    #[inline(always)]
+    fn turn(&mut self, burst: &mut Burst, burst_len: usize) -> usize {
+        if self.rx.receive_up_to(burst, burst_len) == 0 {
+            return 0;
+        }
         for frame in burst.iter_mut() {
             swap_macs(frame.data_mut());
         }
-        sent += tx.send(&mut burst) as u64;
+        let sent = self.tx.send(burst);
         burst.clear();
+        sent
     }
-    let cpu = clock_gettime(ClockId::ThreadCPUTime);
-    let cpu_nanos = cpu.tv_sec.cast_unsigned() * 1_000_000_000 + cpu.tv_nsec.cast_unsigned();
-    Done {
-        received,
-        sent,
-        nanos: tsc.nanos() - start,
-        cpu_nanos,
+}
+
+/// What the main thread and the worker tell each other.
+#[derive(Default)]
+struct Shared {
+    sent: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Forwards both ways, as testpmd does, and counts what goes the first way.
+fn forward([mut there, mut back]: [Path; 2], burst_len: usize, shared: &Shared) {
+    let (mut burst, mut sent) = (Burst::new(), 0);
+    while !shared.stop.load(Ordering::Relaxed) {
+        sent += there.turn(&mut burst, burst_len) as u64;
+        shared.sent.store(sent, Ordering::Relaxed);
+        back.turn(&mut burst, burst_len);
     }
 }
 
 fn run() -> Result<(), Failure> {
-    const DATA_ROOM: u16 = 2048;
     let options = options()?;
+    let data_room = options.data_room;
     let mut eal = Eal::init(&EalConfig {
         file_prefix: format!("macswap-{}", std::process::id()),
         control_cpu: options.control_cpu,
         hugepages: options.hugepages,
-        memory: Mempool::octets(options.mbufs, DATA_ROOM),
+        memory: Mempool::octets(options.mbufs, data_room),
         pci: Vec::new(),
     })?;
     println!("memory {:?}", eal.memory());
@@ -126,7 +127,7 @@ fn run() -> Result<(), Failure> {
         &MempoolConfig {
             name: "frames",
             count: options.mbufs,
-            data_room: DATA_ROOM,
+            data_room,
             cache: 256,
             node: None,
         },
@@ -137,33 +138,31 @@ fn run() -> Result<(), Failure> {
     };
     let mut rx_port = Port::configure(eal.attach(&options.rx)?, &config, pool)?;
     let mut tx_port = Port::configure(eal.attach(&options.tx)?, &config, pool)?;
-    let (mut rx, mut tx) = (rx_port.start()?.rx, tx_port.start()?.tx);
+    let (mut near, mut far) = (rx_port.start()?, tx_port.start()?);
     for port in [&rx_port, &tx_port] {
         for shortfall in &port.report().shortfalls {
             println!("lacks {}: {shortfall}", port.device());
         }
     }
-    let (Some(rx), Some(tx)) = (rx.pop(), tx.pop()) else {
-        return Err("no queue".into());
+    let path = |rx: Option<RxQueue>, tx: Option<TxQueue>| {
+        let (rx, tx) = (rx.ok_or("no queue")?, tx.ok_or("no queue")?);
+        Ok::<_, Failure>(Path { rx, tx })
     };
+    let there = path(near.rx.pop(), far.tx.pop())?;
+    let paths = [there, path(far.rx.pop(), near.tx.pop())?];
 
-    let tsc = Tsc::calibrate();
-    let stop = Arc::new(AtomicBool::new(false));
-    let (flag, burst) = (Arc::clone(&stop), options.burst);
+    let (shared, burst_len) = (Arc::new(Shared::default()), options.burst);
+    let theirs = Arc::clone(&shared);
     let worker = spawn_pinned(options.cpu, "macswap", move || {
-        forward(rx, tx, burst, &flag, tsc)
+        forward(paths, burst_len, &theirs);
     })?;
-    std::thread::park_timeout(Duration::from_secs(options.seconds));
-    stop.store(true, Ordering::Relaxed);
-    let done = worker.join().map_err(|_| "the worker panicked")?;
-    println!("received {}", done.received);
-    println!("sent {}", done.sent);
-    println!("seconds {:.3}", done.nanos as f64 / 1e9);
-    println!("mpps {:.2}", done.sent as f64 * 1e3 / done.nanos as f64);
-    println!(
-        "mpps_cpu {:.2}",
-        done.sent as f64 * 1e3 / done.cpu_nanos as f64
-    );
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        line?;
+        println!("sent {}", shared.sent.load(Ordering::Relaxed));
+    }
+    shared.stop.store(true, Ordering::Relaxed);
+    worker.join().map_err(|_| "the worker panicked")?;
     Ok(())
 }
 
