@@ -193,7 +193,7 @@ impl World {
         };
         let counters = Arc::new(WorkerCounters::with_slots(64, 256));
         let mut engine = Engine::new(config, EngineMemory::leak_heap(flows), counters);
-        engine.adopt(&Tables::default(), &tables);
+        engine.adopt(&tables);
         Self {
             engine,
             tables,

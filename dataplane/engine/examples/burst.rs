@@ -10,7 +10,7 @@ use std::time::Instant;
 use weir_engine::counters::WorkerCounters;
 use weir_engine::flow::HashKey;
 use weir_engine::id::{DeviceId, WorkerId};
-use weir_engine::tables::{Mode, Tables};
+use weir_engine::tables::Mode;
 use weir_engine::testing::fixed::{FixedFrame, FixedIo};
 use weir_engine::testing::world::{ServiceSpec, Spec};
 use weir_engine::time::Time;
@@ -37,7 +37,7 @@ fn main() {
     let memory = EngineMemory::leak_heap(flows as usize);
     let counters = Arc::new(WorkerCounters::with_slots(64, 256));
     let mut engine = Engine::new(config, memory, counters);
-    engine.adopt(&Tables::default(), &tables);
+    engine.adopt(&tables);
     let (mut io, mut outcome) = (FixedIo::new(64), Outcome::new());
     let mut burst: Vec<FixedFrame> = (0..BURST).map(|_| FixedFrame::new(&[])).collect();
     let mut run = |first: u32, step: u32, packets: u32| {

@@ -141,6 +141,7 @@ fn start<A: Ip>(
 ) -> Result<(), NoRoom> {
     let index = A::insert(state, flow, now).map_err(|_| NoRoom)?;
     state.publish_flows();
+    state.take_over(flow.server);
     // The first packet has moved the state already; without an event it is only counted.
     let first = Observed {
         direction: Direction::Forward,

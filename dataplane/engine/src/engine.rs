@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use weir_wire::addr::{L4Port, Protocol};
 
+use crate::adoption::Adoption;
 use crate::counters::WorkerCounters;
 use crate::family::Ip;
 use crate::flow::{Ended, FlowEntry, FlowMemory, FlowState, FlowTable, HashKey};
@@ -73,6 +74,8 @@ pub(crate) struct State {
     pub(crate) schedulers: Box<[SchedulerState]>,
     /// By server slot: the generation whose flows the gauges count.
     pub(crate) generations: Box<[u32]>,
+    /// What has been prepared for the present tables.
+    adoption: Adoption,
     /// Until then, packets of flows that were forwarded without state may still come.
     pub(crate) stateless_until: Time,
     /// Identification of the next packet that may be fragmented on its way.
@@ -126,6 +129,7 @@ impl Engine {
                 answers_by_client: ClientBuckets::new(ANSWER_CLIENTS, 0, 0, config.hash_key),
                 schedulers: vec![SchedulerState::default(); services].into(),
                 generations: vec![0; servers].into(),
+                adoption: Adoption::new(services),
                 stateless_until: Time::ZERO,
                 next_id: u32::from_le_bytes([low, high, high, low]),
                 counters,
@@ -190,48 +194,67 @@ impl Engine {
     }
 
     /// Prepares for new tables: slots that changed hands begin to count from zero, and limits are
-    /// set. Call between two bursts whenever the tables are swapped, also for the first ones, with
-    /// the default as the old. Walks the servers once.
-    pub fn adopt(&mut self, old: &Tables, new: &Tables) {
+    /// set. Call between two bursts whenever the tables are swapped, also for the first ones. Walks
+    /// all services and servers; [`Self::begin_adoption`] does so in steps.
+    pub fn adopt(&mut self, tables: &Tables) {
+        self.begin_adoption(tables);
+        while !self.continue_adoption(tables) {}
+    }
+
+    /// Begins to prepare for new tables, by which the engine goes from the next burst on. Costs a
+    /// constant.
+    pub fn begin_adoption(&mut self, tables: &Tables) {
         let AnswerLimits {
             per_second,
             per_client,
             ..
-        } = new.answers;
+        } = tables.answers;
         self.state.answers.set(per_second, per_second);
         self.state.answers_by_client.set(per_client, per_client);
-        let State {
-            generations,
-            counters,
-            schedulers,
-            ..
-        } = &mut self.state;
-        for (generation, server) in generations.iter_mut().zip(&new.servers) {
-            // An empty slot keeps its generation: the same server may come back to its flows (D62).
-            let Some(server) = server else { continue };
-            if server.id.generation != *generation {
-                *generation = server.id.generation;
-                counters.begin(server.id);
-            }
-        }
-        let names = |tables: &Tables, slot: usize| {
-            tables
-                .services
-                .get(slot)
-                .and_then(|service| Some(service.as_ref()?.name.clone()))
-        };
-        let slots = schedulers.iter_mut().zip(&counters.services).enumerate();
-        for (slot, (scheduler, counters)) in slots.take(new.services.len()) {
-            let name = names(new, slot);
-            if name.is_some() && name != names(old, slot) {
-                *scheduler = SchedulerState::default();
-                counters.reset();
-            }
-        }
+        self.state.adoption.begin();
+    }
+
+    /// Looks at some more slots of the tables that are being adopted, until it says that all have
+    /// been seen. Once per loop. A server that gets a flow before its turn has come is seen to
+    /// then.
+    #[inline]
+    pub fn continue_adoption(&mut self, tables: &Tables) -> bool {
+        self.state.adoption.is_done() || self.state.continue_adoption(tables)
     }
 }
 
 impl State {
+    #[cold]
+    fn continue_adoption(&mut self, tables: &Tables) -> bool {
+        let (servers, services) = self.adoption.next(&tables.servers, &tables.services);
+        for server in servers.iter().flatten() {
+            // An empty slot keeps its generation: the same server may come back to its flows (D62).
+            self.take_over(server.id);
+        }
+        for (slot, service) in services {
+            let name = service.as_ref().map(|service| &*service.name);
+            if self.adoption.changes_hands(slot, name)
+                && let Some(scheduler) = self.schedulers.get_mut(slot)
+                && let Some(counters) = self.counters.services.get(slot)
+            {
+                *scheduler = SchedulerState::default();
+                counters.reset();
+            }
+        }
+        self.adoption.is_done()
+    }
+
+    /// Begins to count for a server, if its slot was another one's.
+    #[inline]
+    pub(crate) fn take_over(&mut self, server: ServerId) {
+        if let Some(generation) = self.generations.get_mut(server.index as usize)
+            && *generation != server.generation
+        {
+            *generation = server.generation;
+            self.counters.begin(server);
+        }
+    }
+
     /// Publishes how many flows there are.
     pub(crate) fn publish_flows(&self) {
         self.counters

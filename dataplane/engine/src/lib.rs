@@ -6,6 +6,7 @@
 //! this order.
 #![forbid(unsafe_code)]
 
+mod adoption;
 mod answer;
 mod classify;
 mod commit;

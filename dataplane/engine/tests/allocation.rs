@@ -12,7 +12,6 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use weir_engine::counters::WorkerCounters;
 use weir_engine::flow::HashKey;
 use weir_engine::id::{DeviceId, WorkerId};
-use weir_engine::tables::Tables;
 use weir_engine::testing::fixed::{FixedFrame, FixedIo};
 use weir_engine::time::Time;
 use weir_engine::verdict::Verdict;
@@ -32,7 +31,7 @@ fn the_packet_path_allocates_nothing() {
     };
     let counters = Arc::new(WorkerCounters::with_slots(64, 256));
     let mut engine = Engine::new(config, EngineMemory::leak_heap(64), counters);
-    engine.adopt(&Tables::default(), &tables);
+    engine.adopt(&tables);
     let mut outcome = Outcome::new();
     let mut io = FixedIo::new(4096);
     let seeds: Vec<Vec<u8>> = seeds()

@@ -175,7 +175,7 @@ impl Worker {
     }
 
     fn adopt(&mut self, tables: Arc<Tables>) {
-        self.engine.adopt(&self.tables, &tables);
+        self.engine.begin_adoption(&tables);
         self.stats.generation.set(tables.generation);
         let old = core::mem::replace(&mut self.tables, tables);
         // As long as the command ring, so it has room; if control is gone, freeing here is right.

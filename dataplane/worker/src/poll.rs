@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_dpdk::{Burst, Mempool, Tsc};
 use weir_engine::id::{PortId, WorkerId};
-use weir_engine::limits::{FLOWS_SWEPT_PER_IDLE_LOOP, FLOWS_SWEPT_PER_LOOP};
+use weir_engine::limits::{FLOWS_SWEPT_PER_IDLE_LOOP, FLOWS_SWEPT_PER_LOOP, FLOWS_SWEPT_PER_NAP};
 use weir_engine::police::Policer;
 use weir_engine::tables::Tables;
 use weir_engine::time::Time;
@@ -84,6 +84,8 @@ impl Worker {
             let moved = self.turn();
             if let Some(nap) = self.backoff.after_turn(moved) {
                 self.stats.naps.add(1);
+                let now = Time::from_nanos(self.clock.nanos());
+                self.engine.expire(now, FLOWS_SWEPT_PER_NAP);
                 #[expect(clippy::disallowed_methods, reason = "this is the idle back-off")]
                 std::thread::sleep(nap);
             }
@@ -112,6 +114,7 @@ impl Worker {
             FLOWS_SWEPT_PER_IDLE_LOOP
         };
         self.engine.expire(now, swept);
+        self.engine.continue_adoption(&self.tables);
         self.account(now, moved);
         moved
     }

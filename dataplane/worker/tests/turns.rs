@@ -14,7 +14,7 @@ use weir_dpdk::{
 use weir_engine::flow::HashKey;
 use weir_engine::id::{PortId, WorkerId};
 use weir_engine::police::{Policer, PuntLimits};
-use weir_engine::tables::{Mode, Tables};
+use weir_engine::tables::Mode;
 use weir_engine::testing::world::{ServiceSpec, Spec};
 use weir_engine::verdict::{DropReason, PuntClass};
 use weir_engine::{Engine, EngineConfig, EngineMemory};
@@ -90,7 +90,7 @@ impl Director {
             };
             let memory = EngineMemory::leak_heap(1024);
             let mut engine = Engine::new(engine_config, memory, Arc::clone(&stats.counters));
-            engine.adopt(&Tables::default(), &tables);
+            engine.adopt(&tables);
             let config = WorkerConfig {
                 id,
                 engine,

@@ -180,7 +180,7 @@ impl Director {
             let Some(new) = stock[variant].take() else {
                 continue;
             };
-            worker.engine.adopt(&worker.tables, &new);
+            worker.engine.adopt(&new);
             let old = std::mem::replace(&mut worker.tables, new);
             stock[self.variant] = Some(old);
         }

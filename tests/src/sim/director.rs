@@ -150,7 +150,7 @@ impl Dataplane for Shared {
 
     fn publish(&mut self, tables: Arc<Tables>) {
         let plane = &mut *self.0.borrow_mut();
-        plane.engine.adopt(&plane.tables, &tables);
+        plane.engine.adopt(&tables);
         plane.tables = tables;
     }
 

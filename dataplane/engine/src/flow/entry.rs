@@ -61,6 +61,15 @@ impl FlowState {
         }
     }
 
+    /// Whether this is a TCP flow that is over or ending.
+    #[inline]
+    pub const fn is_closing(self) -> bool {
+        match self {
+            Self::Tcp(state) => state.is_closing(),
+            Self::Udp => false,
+        }
+    }
+
     /// Whether a flow that begins like this has yet to be answered by its server, in a way that
     /// the director will notice: a TCP client goes on only after an answer, whichever way that
     /// takes, but an answer by UDP is seen only where it comes back through the director.

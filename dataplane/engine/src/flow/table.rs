@@ -10,6 +10,7 @@
 
 pub(super) mod batch;
 pub(super) mod insert;
+mod sweep;
 
 use weir_wire::addr::{Address, L4Port};
 
@@ -18,7 +19,7 @@ use super::entry::{FlowEntry, FlowState, ReturnPath};
 use super::key::{FlowHash, FlowKey, HashKey};
 use super::tcp::{Seen, TcpEvent, Timeouts};
 use crate::id::{ServerId, ServiceId};
-use crate::time::{Tick, Ticks, Time};
+use crate::time::{Ticks, Time};
 
 /// The end of the free list.
 const NIL: u32 = u32::MAX;
@@ -130,7 +131,7 @@ pub struct Change {
 pub enum Ended {
     /// It was idle for too long.
     Expired,
-    /// It was half open, and a new flow needed its place (D60).
+    /// It was half open, or else closing, and a new flow needed its place (D60).
     Evicted,
     /// Its client's next packet, which is no SYN, began another flow in its place.
     Replaced,
@@ -160,7 +161,9 @@ pub struct FlowTable<A: Address> {
     fresh: u32,
     len: u32,
     half_open: u32,
-    /// Where the next expiry step begins.
+    /// Flows whose conversation is over or ending.
+    closing: u32,
+    /// Where the next look at the entries begins.
     sweep_at: u32,
 }
 
@@ -190,6 +193,7 @@ impl<A: Address> FlowTable<A> {
             fresh: 0,
             len: 0,
             half_open: 0,
+            closing: 0,
             sweep_at: 0,
         }
     }
@@ -269,12 +273,26 @@ impl<A: Address> FlowTable<A> {
         entry.expires = now.tick() + after.timeout(timeouts);
         entry.count(packet.octets);
         if before != after {
-            self.half_open -= u32::from(before.is_half_open());
-            self.half_open += u32::from(after.is_half_open());
             // A client that goes on has been answered.
             entry.unanswered &= after.is_half_open();
+            self.uncount(before);
+            self.count(after);
         }
         Change { before, after }
+    }
+
+    /// Counts a flow under its state.
+    #[inline]
+    fn count(&mut self, state: FlowState) {
+        self.half_open += u32::from(state.is_half_open());
+        self.closing += u32::from(state.is_closing());
+    }
+
+    /// Takes back one [`Self::count`].
+    #[inline]
+    fn uncount(&mut self, state: FlowState) {
+        self.half_open -= u32::from(state.is_half_open());
+        self.closing -= u32::from(state.is_closing());
     }
 
     /// Notes that the server of a flow has answered. Returns whether that is news.
@@ -292,41 +310,6 @@ impl<A: Address> FlowTable<A> {
             .filter(|entry| entry.used)?;
         self.release(index.0, &entry);
         Some(entry)
-    }
-
-    /// Looks at the next `budget` entries and ends the expired flows among them, each of which is
-    /// passed to `ended`. Call once per loop; a sequential read of `budget` lines.
-    pub fn expire(
-        &mut self,
-        now: Time,
-        budget: usize,
-        ended: &mut impl FnMut(&FlowEntry<A>),
-    ) -> ExpireStep {
-        self.sweep(now.tick(), budget, ended)
-    }
-
-    fn sweep(
-        &mut self,
-        now: Tick,
-        budget: usize,
-        ended: &mut impl FnMut(&FlowEntry<A>),
-    ) -> ExpireStep {
-        let mut step = ExpireStep::default();
-        while step.visited < budget.min(self.fresh as usize) {
-            if self.sweep_at >= self.fresh {
-                self.sweep_at = 0;
-            }
-            let (index, entry) = (self.sweep_at, &self.entries[self.sweep_at as usize]);
-            if entry.used && entry.is_expired(now) {
-                let entry = *entry;
-                self.release(index, &entry);
-                ended(&entry);
-                step.expired += 1;
-            }
-            self.sweep_at += 1;
-            step.visited += 1;
-        }
-        step
     }
 
     /// Shows live flows to `f`: those among the next `budget` entries from `cursor`, which begins
@@ -399,7 +382,7 @@ impl<A: Address> FlowTable<A> {
             let unlinked = self.unlink(self.hash(&reverse), index);
             debug_assert!(unlinked, "a NAT entry has a slot for its reverse key");
         }
-        self.half_open -= u32::from(entry.state.is_half_open());
+        self.uncount(entry.state);
         self.give_back(index);
     }
 

@@ -486,7 +486,7 @@ impl World {
         let counters = Arc::new(WorkerCounters::with_slots(64, 256));
         let mut engine = Engine::new(config, EngineMemory::leak_heap(flows), counters);
         let tables = spec.tables(1);
-        engine.adopt(&Tables::default(), &tables);
+        engine.adopt(&tables);
         let now = Time::ZERO + Duration::from_secs(1);
         Self {
             engine,
@@ -499,7 +499,7 @@ impl World {
 
     /// Swaps the tables.
     pub fn swap(&mut self, tables: Tables) {
-        self.engine.adopt(&self.tables, &tables);
+        self.engine.adopt(&tables);
         self.tables = tables;
     }
 

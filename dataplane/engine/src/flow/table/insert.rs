@@ -4,8 +4,8 @@
 //! own other bucket if that has room. One move is all: at the load that
 //! [`FlowMemory::required`](super::FlowMemory::required) sizes for, it is enough up to the last
 //! entry, and its worst case is known. When entries or slots have run out, an expired flow is
-//! replaced, else the oldest half-open one of the home bucket (D60); else the insert is refused,
-//! and the pipeline forwards without state.
+//! replaced, else a half-open one, else one that is closing (D60); else the insert is refused, and
+//! the pipeline forwards without state.
 
 use weir_prefetch::prefetch_index;
 use weir_wire::addr::Address;
@@ -13,7 +13,6 @@ use weir_wire::addr::Address;
 use super::{Ended, FlowEntry, FlowIndex, FlowTable, Found, NIL, NewFlow};
 use crate::flow::bucket::{SLOTS, Standing};
 use crate::flow::key::{FlowHash, FlowKey};
-use crate::limits::FLOWS_SWEPT_WHEN_FULL;
 use crate::time::{Tick, Time};
 
 /// Why a flow was not inserted.
@@ -70,7 +69,7 @@ impl<A: Address> FlowTable<A> {
             self.give_back(index);
             return Err(InsertError::Full);
         }
-        self.half_open += u32::from(entry.state.is_half_open());
+        self.count(entry.state);
         Ok(FlowIndex(index))
     }
 
@@ -108,10 +107,10 @@ impl<A: Address> FlowTable<A> {
         Some(index)
     }
 
-    /// Ends a flow for its entry: one that has expired, if the sweep finds one within a few steps,
-    /// else one that is half open, from the bucket of the new flow.
+    /// Ends a flow for its entry: one that the hand meets within a few steps, else one of the
+    /// bucket of the new flow.
     ///
-    /// Sweeping costs a fraction of looking at the flows of a bucket, which lie scattered. A flood
+    /// The hand costs a fraction of looking at the flows of a bucket, which lie scattered. A flood
     /// that meets none but established flows pays no more than that.
     fn make_entry(
         &mut self,
@@ -119,14 +118,9 @@ impl<A: Address> FlowTable<A> {
         now: Tick,
         ended: &mut impl FnMut(&FlowEntry<A>, Ended),
     ) -> Option<u32> {
-        let mut expired = |entry: &FlowEntry<A>| ended(entry, Ended::Expired);
-        if self.sweep(now, FLOWS_SWEPT_WHEN_FULL, &mut expired).expired == 0 {
-            let evicted = self.half_open > 0 && self.evict_from(home, NIL, now, ended);
-            if !evicted {
-                return None;
-            }
-        }
-        self.take_entry()
+        let yielding = self.half_open + self.closing > 0;
+        let made = self.make_room(now, ended) || yielding && self.evict_from(home, NIL, now, ended);
+        if made { self.take_entry() } else { None }
     }
 
     fn place_or_evict(
@@ -150,7 +144,7 @@ impl<A: Address> FlowTable<A> {
         }
         let other = self.other(home, tag);
         if other == home {
-            let made = self.make_room(home);
+            let made = self.move_one(home);
             return made.is_some_and(|slot| {
                 self.buckets[home as usize].set(slot, tag, index, Standing::Home);
                 true
@@ -159,11 +153,11 @@ impl<A: Address> FlowTable<A> {
         if let Some(slot) = self.buckets[other as usize].free() {
             return self.settle_as_guest(home, other, slot, tag, index);
         }
-        if let Some(slot) = self.make_room(home) {
+        if let Some(slot) = self.move_one(home) {
             self.buckets[home as usize].set(slot, tag, index, Standing::Home);
             return true;
         }
-        match self.make_room(other) {
+        match self.move_one(other) {
             Some(slot) => self.settle_as_guest(home, other, slot, tag, index),
             None => false,
         }
@@ -178,7 +172,7 @@ impl<A: Address> FlowTable<A> {
     }
 
     /// Moves one key of a full bucket to its other bucket and returns the slot that it left.
-    fn make_room(&mut self, bucket: u32) -> Option<usize> {
+    fn move_one(&mut self, bucket: u32) -> Option<usize> {
         for slot in 0..SLOTS {
             let full = self.buckets[bucket as usize];
             let (tag, index) = (full.tag(slot), full.index(slot));
@@ -206,8 +200,8 @@ impl<A: Address> FlowTable<A> {
         None
     }
 
-    /// Ends one flow of a bucket: an expired one, else the half-open one that is oldest, never
-    /// `keep`. `false`: all are to stay.
+    /// Ends one flow of a bucket: an expired one, else the half-open one that is oldest, else the
+    /// oldest one that is closing; never `keep`. `false`: all are to stay.
     fn evict_from(
         &mut self,
         bucket: u32,
@@ -215,38 +209,59 @@ impl<A: Address> FlowTable<A> {
         now: Tick,
         ended: &mut impl FnMut(&FlowEntry<A>, Ended),
     ) -> bool {
-        let mut victim: Option<(u32, Ended)> = None;
         let line = self.buckets[bucket as usize];
         let taken = (0..SLOTS).filter(|&slot| line.is_taken(slot));
         // Ten scattered lines, asked for together: halves the cost of an insert into a full table.
         for slot in taken.clone() {
             prefetch_index(self.entries, line.index(slot) as usize);
         }
+        let mut victim: Option<(u32, Rank)> = None;
         for slot in taken {
             let index = line.index(slot);
             let entry = &self.entries[index as usize];
-            if index == keep {
-                continue;
-            }
-            if entry.is_expired(now) {
-                victim = Some((index, Ended::Expired));
-                break;
-            }
-            let older = victim.is_none_or(|(oldest, _)| {
-                entry
+            let rank = Rank::of(entry, now).filter(|_| index != keep);
+            let Some(rank) = rank else { continue };
+            let better = victim.is_none_or(|(other, best)| {
+                let older = entry
                     .created()
-                    .is_before(self.entries[oldest as usize].created())
+                    .is_before(self.entries[other as usize].created());
+                rank < best || rank == best && older
             });
-            if entry.state.is_half_open() && older {
-                victim = Some((index, Ended::Evicted));
+            if better {
+                victim = Some((index, rank));
             }
         }
-        let Some((index, why)) = victim else {
+        let Some((index, rank)) = victim else {
             return false;
         };
         let entry = self.entries[index as usize];
         self.release(index, &entry);
+        let why = match rank {
+            Rank::Expired => Ended::Expired,
+            Rank::HalfOpen | Rank::Closing => Ended::Evicted,
+        };
         ended(&entry, why);
         true
+    }
+}
+
+/// Who makes room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Expired,
+    HalfOpen,
+    Closing,
+}
+
+impl Rank {
+    /// `None`: the flow stays.
+    fn of<A: Address>(entry: &FlowEntry<A>, now: Tick) -> Option<Self> {
+        if entry.is_expired(now) {
+            Some(Self::Expired)
+        } else if entry.state.is_half_open() {
+            Some(Self::HalfOpen)
+        } else {
+            entry.state.is_closing().then_some(Self::Closing)
+        }
     }
 }

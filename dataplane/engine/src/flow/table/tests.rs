@@ -10,6 +10,9 @@ use weir_wire::addr::Protocol;
 use super::*;
 use crate::flow::InsertError;
 use crate::flow::tcp::TcpState;
+use crate::time::Tick;
+
+mod room;
 
 type V4 = FlowTable<Ipv4Addr>;
 
@@ -215,50 +218,6 @@ fn every_entry_can_be_used_when_all_flows_are_nat() {
             Err(InsertError::Full)
         );
     }
-}
-
-#[test]
-fn d60_a_syn_flood_into_a_full_table_evicts_half_open_flows_only() {
-    let mut table = table(1000);
-    for n in 0..600 {
-        let new = flow(n, ReturnPath::Through, TcpState::Established);
-        table.insert(&new, at(0), &mut nobody).unwrap();
-    }
-    let (mut evicted, mut refused) = (0, 0);
-    for n in 600..100_000 {
-        let new = flow(n, ReturnPath::Direct, TcpState::SynRecv);
-        let result = table.insert(&new, at(1), &mut |entry, why| {
-            assert_eq!((entry.state().is_half_open(), why), (true, Ended::Evicted));
-            evicted += 1;
-        });
-        refused += u32::from(result.is_err());
-        assert!(table.len() <= 1000 && table.half_open() == table.len() - 600);
-    }
-    assert!(evicted > 80_000, "{evicted} evicted, {refused} refused");
-    for n in 0..600 {
-        assert!(
-            get(&table, &key(n), at(1)).is_some(),
-            "established flow {n} is gone"
-        );
-    }
-}
-
-#[test]
-fn d60_the_oldest_half_open_flow_of_the_bucket_goes_first() {
-    let mut table = table(4);
-    let same_home = colliding(&table, 0, 8);
-    for (&n, age) in same_home.iter().zip([30, 40, 10, 20]) {
-        let new = flow(n, ReturnPath::Direct, TcpState::SynRecv);
-        table.insert(&new, at(50 - age), &mut nobody).unwrap();
-    }
-    let mut gone = Vec::new();
-    for &n in &same_home[4..] {
-        let new = flow(n, ReturnPath::Direct, TcpState::Established);
-        table
-            .insert(&new, at(50), &mut |entry, _| gone.push(entry.key()))
-            .unwrap();
-    }
-    assert_eq!(gone, [1, 0, 3, 2].map(|i| key(same_home[i])));
 }
 
 /// Keys that all have one home bucket, as only somebody could choose who knows the secret.

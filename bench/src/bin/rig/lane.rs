@@ -1,0 +1,194 @@
+//! The forwarding core: one thread that takes turns of one lane at a time, and times each.
+//!
+//! A lane is the director, or the plain MAC swap that it is compared with (C0 in Rust; `make bench`
+//! compares that with testpmd's). Both live on the one thread for the whole run, so that neither
+//! gets a better CPU, and the other's memory stays where it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use weir_dpdk::{Burst, PinnedThread, RxQueue, Tsc, TxQueue, spawn_pinned};
+use weir_engine::counters::Counter;
+use weir_worker::{Worker, WorkerStats};
+
+use crate::Failure;
+use crate::histogram::{Counts, Histogram};
+use crate::rings::WORKER_CPU;
+
+/// Which lane turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// The MAC swap.
+    Floor,
+    /// The director.
+    Director,
+}
+
+const NONE: usize = 0;
+const FLOOR: usize = 1;
+const DIRECTOR: usize = 2;
+const END: usize = 3;
+
+/// What the forwarding core tells.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    wanted: AtomicUsize,
+    running: AtomicUsize,
+    /// Durations of turns that moved frames.
+    moving: Histogram,
+    /// Durations of turns that moved none.
+    empty: Histogram,
+    /// Durations of turns in which new tables were adopted.
+    adopting: Histogram,
+    /// Nanoseconds in turns that moved frames.
+    busy: Counter,
+    /// Frames that came in by turns.
+    frames: Counter,
+}
+
+/// A moment of the forwarding core's books.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    pub(crate) moving: Counts,
+    pub(crate) empty: Counts,
+    pub(crate) adopting: Counts,
+    pub(crate) busy: u64,
+    pub(crate) frames: u64,
+}
+
+/// A plain MAC swap.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    pub(crate) rx: RxQueue,
+    pub(crate) tx: TxQueue,
+}
+
+impl Floor {
+    #[inline]
+    pub(crate) fn turn(&mut self) -> usize {
+        let mut burst = Burst::new();
+        let received = self.rx.receive(&mut burst);
+        if received > 0 {
+            for frame in burst.iter_mut() {
+                if let Some(start) = frame.data_mut().first_chunk_mut::<12>() {
+                    start.rotate_left(6);
+                }
+            }
+            // Frames that do not fit are lost, as in testpmd.
+            self.tx.send(&mut burst);
+        }
+        received
+    }
+}
+
+/// The forwarding core.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) turns: Arc<Turns>,
+    thread: Option<PinnedThread<()>>,
+}
+
+impl Core {
+    /// Starts the thread with nothing to do.
+    pub(crate) fn start(
+        mut floor: Floor,
+        mut worker: Worker,
+        stats: Arc<WorkerStats>,
+        clock: Tsc,
+    ) -> Result<Self, Failure> {
+        let turns = Arc::new(Turns::default());
+        let own = Arc::clone(&turns);
+        let body = move || {
+            loop {
+                let wanted = own.wanted.load(Ordering::Acquire);
+                own.running.store(wanted, Ordering::Release);
+                match wanted {
+                    FLOOR => own.take(clock, || floor.turn()),
+                    DIRECTOR => {
+                        let generation = stats.generation.value();
+                        let nanos = own.take(clock, || worker.turn());
+                        if stats.generation.value() != generation {
+                            own.adopting.add(nanos);
+                        }
+                        nanos
+                    }
+                    END => break,
+                    _ => {
+                        std::hint::spin_loop();
+                        0
+                    }
+                };
+            }
+        };
+        let thread = Some(spawn_pinned(WORKER_CPU, "forwarding", body)?);
+        Ok(Self { turns, thread })
+    }
+
+    /// Lets a lane turn, or none, from now on.
+    pub(crate) fn turn(&self, lane: Option<Lane>) {
+        self.want(match lane {
+            None => NONE,
+            Some(Lane::Floor) => FLOOR,
+            Some(Lane::Director) => DIRECTOR,
+        });
+    }
+
+    fn want(&self, what: usize) {
+        self.turns.wanted.store(what, Ordering::Release);
+        while what != END && self.turns.running.load(Ordering::Acquire) != what {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The books now.
+    pub(crate) fn moment(&self) -> Moment {
+        let turns = &self.turns;
+        Moment {
+            moving: turns.moving.counts(),
+            empty: turns.empty.counts(),
+            adopting: turns.adopting.counts(),
+            busy: turns.busy.value(),
+            frames: turns.frames.value(),
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.want(END);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been told on its way; the books of this run are worthless then.
+            assert!(thread.join().is_ok(), "the forwarding core panicked");
+        }
+    }
+}
+
+impl Turns {
+    #[inline]
+    fn take(&self, clock: Tsc, turn: impl FnOnce() -> usize) -> u64 {
+        let before = clock.nanos();
+        let moved = turn();
+        let nanos = clock.nanos() - before;
+        if moved > 0 {
+            self.moving.add(nanos);
+            self.busy.add(nanos);
+            self.frames.add(moved as u64);
+        } else {
+            self.empty.add(nanos);
+        }
+        nanos
+    }
+}
+
+impl Moment {
+    /// What happened since `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            moving: self.moving.since(&earlier.moving),
+            empty: self.empty.since(&earlier.empty),
+            adopting: self.adopting.since(&earlier.adopting),
+            busy: self.busy - earlier.busy,
+            frames: self.frames - earlier.frames,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The rig: a generator on CPU 0 and the director's real worker on CPU 1, joined by `net_ring`
+//! devices; for what replaying a file cannot show: connections that come and go, floods, reloads,
+//! pauses, latency.
+//!
+//! ```text
+//! rig ROW [--pairs N] [--window SECONDS] [--flows N] [--workers N]
+//! ```
+//!
+//! Prints one JSON object; `bench/churn.py` makes rows of it. Rows whose frames must have been lost
+//! or gone astray say so in their figures, they do not fail here.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod churn;
+mod client;
+mod connection;
+mod director;
+mod generator;
+mod histogram;
+mod lane;
+mod rings;
+mod rows;
+mod scale;
+mod script;
+
+use std::process::ExitCode;
+
+use rows::Pace;
+
+pub(crate) type Failure = Box<dyn std::error::Error>;
+
+fn run() -> Result<(), Failure> {
+    let mut words = std::env::args().skip(1);
+    let row = words
+        .next()
+        .ok_or("rig ROW [--pairs N] [--window SECONDS] [--flows N]")?;
+    let mut pace = Pace {
+        pairs: 5,
+        window: 2.0,
+        flows: 1 << 20,
+        workers: 1,
+    };
+    while let Some(flag) = words.next() {
+        let value = words
+            .next()
+            .ok_or_else(|| format!("{flag} needs a value"))?;
+        match flag.as_str() {
+            "--pairs" => pace.pairs = value.parse()?,
+            "--window" => pace.window = value.parse()?,
+            "--workers" => pace.workers = value.parse()?,
+            "--flows" => pace.flows = value.parse()?,
+            _ => return Err(format!("unknown option {flag}").into()),
+        }
+    }
+    let result = match row.as_str() {
+        "setup" => rows::setup(pace),
+        "flood" => rows::flood(pace),
+        "latency" => rows::latency(pace),
+        "reload" => rows::reload(pace),
+        "pauses" => churn::pauses(pace),
+        "expiry" => churn::expiry(pace),
+        "changes" => churn::changes(pace),
+        "soak" => churn::soak(pace),
+        "connection" => connection::connection(pace),
+        "scale" => scale::scale(pace),
+        _ => Err(format!("no row is called {row}").into()),
+    };
+    println!("{}", result?);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rig: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
