@@ -8,8 +8,9 @@ use weir_engine::counters::WorkerCounters;
 use weir_engine::flow::HashKey;
 use weir_engine::id::{DeviceId, WorkerId};
 use weir_engine::io::Io as _;
+use weir_engine::maglev::{ClusterKey, MaglevIdentity, MaglevServer, MaglevSize, MaglevTable};
 use weir_engine::scheduler::SchedulerKind;
-use weir_engine::tables::{Mode, Tables};
+use weir_engine::tables::{Mode, Server, Tables};
 use weir_engine::testing::fixed::{FixedFrame, FixedIo};
 use weir_engine::testing::world::{ServerSpec, ServiceSpec, Spec};
 use weir_engine::time::Time;
@@ -168,7 +169,28 @@ impl Site {
             spec.neighbours
                 .push((1, address, MacAddr([2, 0, 0, 0, 4, number])));
         }
-        spec.with(service).tables(1)
+        let mut tables = spec.with(service).tables(1);
+        if self.scheduler == SchedulerKind::Maglev {
+            use_full_maglev(&mut tables);
+        }
+        tables
+    }
+}
+
+/// Gives the service a table of the size that control makes for `scheduler: maglev`; tests have a
+/// smaller one.
+fn use_full_maglev(tables: &mut Tables) {
+    let servers: Vec<MaglevServer> = tables.servers.iter().flatten().map(known).collect();
+    let service = tables.services.iter_mut().flatten().next();
+    let service = Arc::get_mut(service.expect("there is one service")).expect("just made");
+    let table = MaglevTable::build(MaglevSize::DEFAULT, &servers, &ClusterKey::default());
+    service.maglev = Arc::new(table);
+}
+
+fn known(server: &Server) -> MaglevServer {
+    MaglevServer {
+        identity: MaglevIdentity::new(server.address, server.port.unwrap_or_default()),
+        weight: u32::from(server.weight),
     }
 }
 

@@ -150,6 +150,13 @@ fn flow_counters(families: &mut Families, shared: &Shared) {
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
 fn loop_health(families: &mut Families, shared: &Shared) {
+    let mut family = families.counter(
+        "weir_worker_busy_seconds_total",
+        "Time that a worker spent moving frames.",
+    );
+    per_worker(shared, |worker, stats, _| {
+        family.add_f64(&[("worker", worker)], stats.busy.value() as f64 / 1e9);
+    });
     let mut family = families.gauge(
         "weir_worker_busy_ratio",
         "Share of the time since start that a worker spent moving frames.",
