@@ -112,7 +112,6 @@ impl fmt::Debug for MaglevTable {
 
 /// A server that takes turns: its walk through the table.
 struct Walker {
-    identity: MaglevIdentity,
     position: u16,
     weight: u64,
     credit: u64,
@@ -129,13 +128,17 @@ impl MaglevTable {
     /// Empty if no server has a weight. About 1 ms for 65,537 slots and 1000 servers of one weight;
     /// up to slots × servers steps where weights differ extremely. Never on the packet path.
     pub fn build(size: MaglevSize, servers: &[MaglevServer], key: &ClusterKey) -> Self {
-        let mut walkers: Vec<Walker> = servers
-            .iter()
-            .zip(0..=u16::MAX)
-            .filter(|(server, _)| server.weight > 0)
-            .map(|(server, position)| walker(server, position, size, key))
+        let with_weight = servers.iter().zip(0..=u16::MAX);
+        let with_weight = with_weight.filter(|(server, _)| server.weight > 0);
+        let mut order: Vec<_> = with_weight
+            .map(|(server, position)| (server.identity, position))
             .collect();
-        walkers.sort_unstable_by_key(|walker| (walker.identity, walker.position));
+        order.sort_unstable();
+        // Walkers are small, so that those of a thousand servers stay in the first-level cache.
+        let mut walkers: Vec<Walker> = order
+            .iter()
+            .map(|&(_, position)| walker(&servers[usize::from(position)], position, size, key))
+            .collect();
         let Some(weight_max) = walkers.iter().map(|walker| walker.weight).max() else {
             return Self::default();
         };
@@ -191,7 +194,6 @@ fn walker(server: &MaglevServer, position: u16, size: MaglevSize, key: &ClusterK
         (hash.h2 % u64::from(size.0 - 1) + 1) as u32,
     );
     Walker {
-        identity: server.identity,
         position,
         weight: u64::from(server.weight),
         credit: 0,
@@ -206,10 +208,10 @@ impl Walker {
     fn take(&mut self, taken: &mut Bits, size: MaglevSize) -> u32 {
         loop {
             let slot = self.next;
-            self.next += self.skip;
-            if self.next >= size.0 {
-                self.next -= size.0;
-            }
+            // Modulo the size. Each step waits for the one before, so it is two instructions long:
+            // an addition that carries where the end was passed, and a choice by the carry.
+            let (wrapped, past_end) = slot.overflowing_add(self.skip.wrapping_sub(size.0));
+            self.next = if past_end { wrapped } else { slot + self.skip };
             if taken.set(slot) {
                 return slot;
             }

@@ -26,6 +26,46 @@ fn build(servers: &[MaglevServer]) -> MaglevTable {
     MaglevTable::build(MaglevSize::DEFAULT, servers, &KEY)
 }
 
+/// The table as the paper has it: every walk step by step, to the end.
+fn walked(size: MaglevSize, servers: &[MaglevServer]) -> Vec<u16> {
+    let mut walkers: Vec<(MaglevIdentity, Walker)> = (0..)
+        .zip(servers)
+        .map(|(position, server)| (server.identity, walker(server, position, size, &KEY)))
+        .collect();
+    walkers.sort_unstable_by_key(|(identity, _)| *identity);
+    let mut slots = vec![None; size.0 as usize];
+    let mut turns = (0..walkers.len()).cycle();
+    while slots.contains(&None) {
+        let (_, walker) = &mut walkers[turns.next().unwrap()];
+        while slots[walker.next as usize].is_some() {
+            walker.next = (walker.next + walker.skip) % size.0;
+        }
+        slots[walker.next as usize] = Some(walker.position);
+    }
+    slots.into_iter().map(Option::unwrap).collect()
+}
+
+#[test]
+fn a_table_is_what_the_walks_make_step_by_step() {
+    for (slots, count) in [
+        (2, 1),
+        (2, 2),
+        (31, 5),
+        (127, 300),
+        (131, 7),
+        (251, 100),
+        (4093, 50),
+    ] {
+        let (size, list) = (MaglevSize::new(slots).unwrap(), servers(count));
+        let table = MaglevTable::build(size, &list, &KEY);
+        assert_eq!(
+            table.slots(),
+            walked(size, &list),
+            "{slots} slots, {count} servers"
+        );
+    }
+}
+
 /// Slots by position.
 fn shares(table: &MaglevTable, count: usize) -> Vec<f64> {
     let mut shares = vec![0.0; count];
