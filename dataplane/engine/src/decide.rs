@@ -117,7 +117,7 @@ pub(crate) enum Rewrite<A: Ip> {
 impl<A: Ip> Rewrite<A> {
     /// The longest packet that is no longer than `mtu` afterwards.
     #[inline]
-    pub(crate) fn room(&self, mtu: u16) -> u16 {
+    fn room(&self, mtu: u16) -> u16 {
         match self {
             Self::Direct | Self::Translate(..) => mtu,
             Self::Tunnel(outer) => mtu.saturating_sub(outer.len()),
@@ -155,7 +155,8 @@ fn hit<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>, found: F
     let server = view.tables.server(entry.server());
     if found.direction == Direction::Reverse {
         // Also if the server is gone: what it says to its clients is still an answer.
-        let rewrite = Rewrite::Translate(entry.key().remote, entry.key().remote_port);
+        let (vip, port) = entry.far_end(Direction::Reverse);
+        let rewrite = Rewrite::Translate(vip, port);
         let from = From {
             service: entry.service(),
             server: server.map(|server| server.id.index),
@@ -549,7 +550,7 @@ fn may_fragment<A: Ip>(packet: &Parsed<A>, len: u16, rewrite: Rewrite<A>) -> boo
 /// How a packet to a VIP's `port` reaches a server. `None`: the server's address is of the wrong
 /// family, which control refuses to configure.
 #[inline]
-pub(crate) fn forward_rewrite<A: Ip>(
+fn forward_rewrite<A: Ip>(
     server: &Server,
     port: L4Port,
     entry: Option<&FlowEntry<A>>,

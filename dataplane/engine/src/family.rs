@@ -32,6 +32,17 @@ pub(crate) struct Repr<A> {
     pub(crate) payload_len: u16,
 }
 
+/// What a tunnel's outer header takes from the packet that it carries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Carried {
+    /// TTL or Hop Limit.
+    pub(crate) ttl: u8,
+    /// DSCP and ECN.
+    pub(crate) tos: u8,
+    /// Whether routers may not fragment.
+    pub(crate) dont_fragment: bool,
+}
+
 /// An address family with its header operations.
 ///
 /// The slices begin at the IP header of a packet that has been parsed; on anything else the
@@ -79,17 +90,17 @@ pub(crate) trait Ip: Address {
     fn quoted(frame: &[u8], at: usize, end: usize) -> Option<Quoted<Self>>;
     /// What an ICMP header means.
     fn message(header: &[u8; 8]) -> Message;
-    /// Of a header what a tunnel carries on: TTL or Hop Limit, DSCP with ECN, and whether routers
-    /// may not fragment.
-    fn carried(packet: &[u8]) -> Option<(u8, u8, bool)>;
+    /// Of a header what a tunnel carries on.
+    fn carried(packet: &[u8]) -> Option<Carried>;
     /// What is known for a burst's straight line.
     fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self>;
     /// Takes one from TTL or Hop Limit.
     fn decrement_ttl(packet: &mut [u8]);
-    /// Sets the source; `delta` is what that changes in checksums.
-    fn set_src(packet: &mut [u8], src: Self, delta: Delta);
-    /// Sets the destination; `delta` is what that changes in checksums.
-    fn set_dst(packet: &mut [u8], dst: Self, delta: Delta);
+    /// Sets the source and takes one from TTL or Hop Limit; `delta` is what the address changes in
+    /// checksums.
+    fn forward_from(packet: &mut [u8], src: Self, delta: Delta);
+    /// The same for the destination.
+    fn forward_to(packet: &mut [u8], dst: Self, delta: Delta);
 }
 
 impl Ip for Ipv4Addr {
@@ -201,9 +212,13 @@ impl Ip for Ipv4Addr {
     }
 
     #[inline(always)]
-    fn carried(packet: &[u8]) -> Option<(u8, u8, bool)> {
+    fn carried(packet: &[u8]) -> Option<Carried> {
         let h: &[u8; ipv4::HEADER_LEN] = packet.first_chunk()?;
-        Some((h[8], h[1], h[6] & 0x40 != 0))
+        Some(Carried {
+            ttl: h[8],
+            tos: h[1],
+            dont_fragment: h[6] & 0x40 != 0,
+        })
     }
 
     #[inline(always)]
@@ -211,26 +226,24 @@ impl Ip for Ipv4Addr {
         &mut recogniser.v4
     }
 
-    #[inline]
+    #[inline(always)]
     fn decrement_ttl(packet: &mut [u8]) {
         if let Ok(mut ip) = Ipv4Mut::parse(packet) {
             ip.decrement_ttl();
         }
     }
 
-    #[inline]
-    fn set_src(packet: &mut [u8], src: Self, delta: Delta) {
+    #[inline(always)]
+    fn forward_from(packet: &mut [u8], src: Self, delta: Delta) {
         if let Ok(mut ip) = Ipv4Mut::parse(packet) {
-            let dst = ip.view().dst();
-            ip.set_addrs(src, dst, delta);
+            ip.forward_from(src, delta);
         }
     }
 
-    #[inline]
-    fn set_dst(packet: &mut [u8], dst: Self, delta: Delta) {
+    #[inline(always)]
+    fn forward_to(packet: &mut [u8], dst: Self, delta: Delta) {
         if let Ok(mut ip) = Ipv4Mut::parse(packet) {
-            let src = ip.view().src();
-            ip.set_addrs(src, dst, delta);
+            ip.forward_to(dst, delta);
         }
     }
 }
@@ -333,9 +346,13 @@ impl Ip for Ipv6Addr {
     }
 
     #[inline(always)]
-    fn carried(packet: &[u8]) -> Option<(u8, u8, bool)> {
+    fn carried(packet: &[u8]) -> Option<Carried> {
         let h: &[u8; ipv6::HEADER_LEN] = packet.first_chunk()?;
-        Some((h[7], h[0] << 4 | h[1] >> 4, true))
+        Some(Carried {
+            ttl: h[7],
+            tos: h[0] << 4 | h[1] >> 4,
+            dont_fragment: true,
+        })
     }
 
     #[inline(always)]
@@ -343,24 +360,26 @@ impl Ip for Ipv6Addr {
         &mut recogniser.v6
     }
 
-    #[inline]
+    #[inline(always)]
     fn decrement_ttl(packet: &mut [u8]) {
         if let Ok(mut ip) = Ipv6Mut::parse(packet) {
             ip.decrement_hop_limit();
         }
     }
 
-    #[inline]
-    fn set_src(packet: &mut [u8], src: Self, _: Delta) {
+    #[inline(always)]
+    fn forward_from(packet: &mut [u8], src: Self, _: Delta) {
         if let Ok(mut ip) = Ipv6Mut::parse(packet) {
             ip.set_src(src);
+            ip.decrement_hop_limit();
         }
     }
 
-    #[inline]
-    fn set_dst(packet: &mut [u8], dst: Self, _: Delta) {
+    #[inline(always)]
+    fn forward_to(packet: &mut [u8], dst: Self, _: Delta) {
         if let Ok(mut ip) = Ipv6Mut::parse(packet) {
             ip.set_dst(dst);
+            ip.decrement_hop_limit();
         }
     }
 }

@@ -76,24 +76,27 @@ pub(crate) fn direct<A: Ip, I: Io>(
     exit: Exit<'_>,
 ) -> Result<(), DropReason> {
     trim_padding::<A, I>(frame, packet);
-    A::decrement_ttl(ip_mut::<I>(frame, packet.l3));
-    link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)
+    let ip = link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)?;
+    A::decrement_ttl(ip);
+    Ok(())
 }
 
-/// Gives the frame, whose IP header is at `l3`, the Ethernet header of its way out.
+/// Gives the frame, whose IP header is at `l3`, the Ethernet header of its way out. Returns the
+/// octets from the IP header on.
 #[inline(always)]
-pub(crate) fn link<I: Io>(
-    frame: &mut I::Frame,
+pub(crate) fn link<'f, I: Io>(
+    frame: &'f mut I::Frame,
     l3: u16,
     exit: Exit<'_>,
     ether_type: EtherType,
-) -> Result<(), DropReason> {
+) -> Result<&'f mut [u8], DropReason> {
     let (old, new) = (usize::from(l3), exit.link_len());
     if new < old {
         I::trim_front(frame, old - new);
     } else if new > old && !I::prepend(frame, new - old) {
         return Err(DropReason::NoHeadroom);
     }
-    exit.emit_link(I::head_mut(frame), ether_type);
-    Ok(())
+    let head = I::head_mut(frame);
+    exit.emit_link(head, ether_type);
+    Ok(head.get_mut(new..).unwrap_or(&mut []))
 }

@@ -369,6 +369,17 @@ impl<A: Address> Family<A> {
     }
 }
 
+impl Server {
+    /// Where its frames go, if that is known.
+    #[inline]
+    pub fn ready(&self) -> Option<NextHop> {
+        match self.hop {
+            Hop::Ready(hop) => Some(hop),
+            Hop::Unresolved { .. } | Hop::NoRoute => None,
+        }
+    }
+}
+
 impl Role {
     /// The role at `now`: never [`Self::Leased`].
     #[inline]

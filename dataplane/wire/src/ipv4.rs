@@ -218,7 +218,7 @@ impl<'a> Ipv4Mut<'a> {
         Ipv4(self.0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn apply(&mut self, delta: Delta) {
         let [hi, lo] = delta.apply(self.view().checksum()).0;
         (self.0[10], self.0[11]) = (hi, lo);
@@ -240,23 +240,37 @@ impl<'a> Ipv4Mut<'a> {
         self.apply(Delta::new().replace_addr(old, dst));
     }
 
-    /// Sets both addresses with one checksum update; `delta` is what that changes, as from
-    /// [`Delta::replace_addr`]. For the hot path, which needs the same delta for L4.
-    #[inline]
-    pub fn set_addrs(&mut self, src: Ipv4Addr, dst: Ipv4Addr, delta: Delta) {
-        write_addrs(self.0, src, dst);
-        self.apply(delta);
+    /// Sets the source and takes one from the TTL, with one checksum update; `delta` is what the
+    /// address changes, as from [`Delta::replace_addr`]: the hot path needs it for L4 as well.
+    #[inline(always)]
+    pub fn forward_from(&mut self, src: Ipv4Addr, delta: Delta) {
+        [self.0[12], self.0[13], self.0[14], self.0[15]] = src.octets();
+        self.forward(delta);
+    }
+
+    /// The same for the destination.
+    #[inline(always)]
+    pub fn forward_to(&mut self, dst: Ipv4Addr, delta: Delta) {
+        [self.0[16], self.0[17], self.0[18], self.0[19]] = dst.octets();
+        self.forward(delta);
     }
 
     /// Takes one from the TTL and returns the new one; zero stays zero.
-    #[inline]
+    #[inline(always)]
     pub fn decrement_ttl(&mut self) -> u8 {
-        let ttl = self.0[8];
-        let new = ttl.saturating_sub(1);
-        self.0[8] = new;
-        // TTL is the high octet of its checksum word; the low octet does not change.
-        self.apply(Delta::new().replace_u16(u16::from(ttl) << 8, u16::from(new) << 8));
-        new
+        self.forward(Delta::new())
+    }
+
+    #[inline(always)]
+    fn forward(&mut self, delta: Delta) -> u8 {
+        let Some(ttl) = self.0[8].checked_sub(1) else {
+            self.apply(delta);
+            return 0;
+        };
+        self.0[8] = ttl;
+        // TTL is the high octet of its word, so the word falls by 0x100, whatever the low octet is.
+        self.apply(delta.replace_u16(0x0100, 0));
+        ttl
     }
 
     /// Sets DSCP and ECN.

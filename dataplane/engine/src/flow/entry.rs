@@ -240,6 +240,15 @@ impl<A: Address> FlowEntry<A> {
         self.server_port
     }
 
+    /// What NAT puts in place of a packet's far end: the server forward, the VIP in reverse.
+    #[inline(always)]
+    pub const fn far_end(&self, direction: Direction) -> (A, L4Port) {
+        match direction {
+            Direction::Forward => (self.rip, self.server_port),
+            Direction::Reverse => (self.vip, self.vip_port),
+        }
+    }
+
     /// The server that the flow was given.
     #[inline]
     pub const fn server(&self) -> ServerId {

@@ -27,17 +27,16 @@ pub(crate) fn translate<A: Ip, I: Io>(
     exit: Exit<'_>,
 ) -> Result<(), DropReason> {
     trim_padding::<A, I>(frame, packet);
-    let ip = ip_mut::<I>(frame, packet.l3);
+    let ip = link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)?;
     let (old, old_port, port_at) = match direction {
         Direction::Forward => (packet.dst, packet.dport, 2),
         Direction::Reverse => (packet.src, packet.sport, 0),
     };
     let address = Delta::new().replace_addr(old, to.0);
     match direction {
-        Direction::Forward => A::set_dst(ip, to.0, address),
-        Direction::Reverse => A::set_src(ip, to.0, address),
+        Direction::Forward => A::forward_to(ip, to.0, address),
+        Direction::Reverse => A::forward_from(ip, to.0, address),
     }
-    A::decrement_ttl(ip);
     if !matches!(packet.fragment, Fragment::Later { .. }) {
         let l4 = ip
             .get_mut(usize::from(packet.l4 - packet.l3)..)
@@ -45,7 +44,7 @@ pub(crate) fn translate<A: Ip, I: Io>(
         put(l4, port_at, to.1.to_be_bytes());
         fix_l4(l4, packet.protocol, address.replace_u16(old_port.0, to.1.0));
     }
-    link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)
+    Ok(())
 }
 
 /// Writes two octets, if they are there.
@@ -120,9 +119,9 @@ pub(crate) fn translate_error<A: Ip, I: Io>(
     icmp::update_checksum(head, usize::from(packet.l4), delta);
     let ip = ip_mut::<I>(frame, packet.l3);
     match direction {
-        Direction::Forward => A::set_dst(ip, to.0, outer),
-        Direction::Reverse => A::set_src(ip, to.0, outer),
+        Direction::Forward => A::forward_to(ip, to.0, outer),
+        Direction::Reverse => A::forward_from(ip, to.0, outer),
     }
-    A::decrement_ttl(ip);
-    link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)
+    link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)?;
+    Ok(())
 }

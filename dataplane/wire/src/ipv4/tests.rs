@@ -123,8 +123,7 @@ fn d34_a_translated_header_is_what_linux_ipvs_sent() {
     assert_eq!(packet[..20], recorded_out);
     let mut packet = hex(samples::TCP_V4_ACK).split_off(14);
     let mut ip = Ipv4Mut::parse(&mut packet).unwrap();
-    ip.set_addrs(CLIENT, RIP, Delta::new().replace_addr(VIP, RIP));
-    ip.decrement_ttl();
+    ip.forward_to(RIP, Delta::new().replace_addr(VIP, RIP));
     assert_eq!(packet[..20], recorded_out);
 }
 

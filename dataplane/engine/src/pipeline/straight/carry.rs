@@ -5,15 +5,15 @@ use weir_wire::tcp::TcpFlags;
 
 use super::{L3, Run, Straight};
 use crate::commit::count;
-use crate::decide::{self, Rewrite};
 use crate::engine::State;
-use crate::family::Ip;
+use crate::family::{Carried, Ip};
 use crate::flow::{Direction, Observed};
 use crate::id::PortId;
 use crate::io::Io;
 use crate::pipeline::FamilyKeys;
+use crate::rewrite::tunnel::Outer;
 use crate::rewrite::{self, Exit};
-use crate::tables::{Family, Hop, NextHop, Tables};
+use crate::tables::{Family, Mode, NextHop, Server, Tables};
 use crate::time::Time;
 use crate::verdict::{DropReason, Verdict};
 
@@ -64,30 +64,21 @@ pub(in crate::pipeline) fn settle<A: Ip, I: Io>(
     let entry = flows.entry(found.index);
     let id = entry.server();
     let server = tables.server(id)?;
-    let (service, hop, rewrite) = match packet.direction {
-        Direction::Forward => {
-            let Hop::Ready(hop) = server.hop else {
-                return None;
-            };
-            let port = packet.key.remote_port;
-            let rewrite = decide::forward_rewrite(server, port, Some(entry))?;
-            (server.service, hop, rewrite)
-        }
+    let (service, hop, outer) = match packet.direction {
+        Direction::Forward => (server.service, server.ready()?, outer(server)?),
         // The server's first word is noted elsewhere.
         Direction::Reverse if entry.is_unanswered() => return None,
         Direction::Reverse => {
             let hop = router.hop(A::family(tables), packet.key.client)?;
-            let vip = entry.key();
-            let rewrite = Rewrite::Translate(vip.remote, vip.remote_port);
-            (entry.service(), hop, rewrite)
+            (entry.service(), hop, None)
         }
     };
     let port = tables.port(hop.port)?;
-    if packet.len > rewrite.room(port.mtu) {
+    let room = outer.map_or(port.mtu, |outer| port.mtu.saturating_sub(outer.len()));
+    if packet.len > room {
         return None;
     }
     let timeouts = &tables.service(service)?.timeouts;
-    let whole = parsed::<A, I>(frame, packet)?;
     let observed = Observed {
         direction: packet.direction,
         event: packet.event,
@@ -101,7 +92,20 @@ pub(in crate::pipeline) fn settle<A: Ip, I: Io>(
     let slot = Some(id.index);
     count(state, packet.direction, None, slot, packet.len);
     let exit = Exit { port, mac: hop.mac };
-    match send::<A, I>(state, frame, &whole, (rewrite, packet.direction), exit) {
+    let sent = match (packet.direction, server.mode) {
+        (Direction::Forward, Mode::Dr) => {
+            rewrite::direct::<A, I>(frame, &parsed(packet, Carried::default()), exit)
+        }
+        (Direction::Forward, Mode::Tunnel) => wrap::<A, I>(state, frame, packet, outer, exit),
+        (direction @ Direction::Forward, Mode::Nat)
+        | (direction @ Direction::Reverse, Mode::Dr | Mode::Nat | Mode::Tunnel) => {
+            let entry = A::flows(state).entry(found.index);
+            let to = entry.far_end(direction);
+            let packet = parsed(packet, Carried::default());
+            rewrite::nat::translate::<A, I>(frame, &packet, direction, to, exit)
+        }
+    };
+    match sent {
         Ok(()) => Some(Verdict::Forward(hop.port)),
         Err(reason) => {
             state.counters.dropped[reason.index()].add(1);
@@ -110,31 +114,39 @@ pub(in crate::pipeline) fn settle<A: Ip, I: Io>(
     }
 }
 
-/// Rewrites a frame for its way out.
+/// The outer header of packets to a server; `None` if there are none because one of its addresses
+/// is missing.
 #[inline(always)]
-fn send<A: Ip, I: Io>(
+#[expect(
+    clippy::option_option,
+    reason = "whether it is known, and whether there is one"
+)]
+fn outer(server: &Server) -> Option<Option<Outer>> {
+    match server.mode {
+        Mode::Dr | Mode::Nat => Some(None),
+        Mode::Tunnel => Outer::new(server.tunnel_source?, server.address).map(Some),
+    }
+}
+
+/// Wraps a packet.
+#[inline(always)]
+fn wrap<A: Ip, I: Io>(
     state: &mut State,
     frame: &mut I::Frame,
-    packet: &Parsed<A>,
-    (rewrite, direction): (Rewrite<A>, Direction),
+    packet: &Straight<A>,
+    outer: Option<Outer>,
     exit: Exit<'_>,
 ) -> Result<(), DropReason> {
-    match rewrite {
-        Rewrite::Direct => rewrite::direct::<A, I>(frame, packet, exit),
-        Rewrite::Translate(address, port) => {
-            let to = (address, port);
-            rewrite::nat::translate::<A, I>(frame, packet, direction, to, exit)
-        }
-        Rewrite::Tunnel(outer) => {
-            let id = state.take_id_u16();
-            rewrite::tunnel::encapsulate::<A, I>(frame, packet, outer, id, exit)
-        }
-    }
+    let header = I::head(frame).get(usize::from(L3)..).unwrap_or(&[]);
+    let carried = A::carried(header).ok_or(DropReason::Truncated)?;
+    let outer = outer.ok_or(DropReason::NoRoute)?;
+    let id = state.take_id_u16();
+    rewrite::tunnel::encapsulate::<A, I>(frame, &parsed(packet, carried), outer, id, exit)
 }
 
 /// The packet as the parser would see it: the compiler keeps only what is read of it.
 #[inline(always)]
-fn parsed<A: Ip, I: Io>(frame: &I::Frame, packet: &Straight<A>) -> Option<Parsed<A>> {
+fn parsed<A: Ip>(packet: &Straight<A>, carried: Carried) -> Parsed<A> {
     let Straight {
         key,
         len,
@@ -147,8 +159,7 @@ fn parsed<A: Ip, I: Io>(frame: &I::Frame, packet: &Straight<A>) -> Option<Parsed
         Direction::Forward => (client, remote),
         Direction::Reverse => (remote, client),
     };
-    let (ttl, tos, dont_fragment) = A::carried(I::head(frame).get(usize::from(L3)..)?)?;
-    Some(Parsed {
+    Parsed {
         src,
         dst,
         sport,
@@ -159,10 +170,10 @@ fn parsed<A: Ip, I: Io>(frame: &I::Frame, packet: &Straight<A>) -> Option<Parsed
         fragment_header: 0,
         fragment: Fragment::Whole,
         protocol: key.protocol,
-        ttl,
-        tos,
+        ttl: carried.ttl,
+        tos: carried.tos,
         tcp_flags: TcpFlags::ACK,
-        dont_fragment,
+        dont_fragment: carried.dont_fragment,
         udp_checksum_zero: false,
-    })
+    }
 }
