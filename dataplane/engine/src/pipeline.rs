@@ -83,11 +83,17 @@ enum Task<A: Ip> {
 /// the straight line is parsed again.
 #[derive(Debug)]
 pub(crate) struct FamilyKeys<A: Ip> {
-    hashes: [FlowHash; 2 * BURST_MAX],
-    hints: [Hint; 2 * BURST_MAX],
+    keys: [Key<A>; 2 * BURST_MAX],
     count: usize,
-    /// What else there is to know of the packets on the straight line.
-    straight: [Straight<A>; BURST_MAX],
+}
+
+/// A flow key on its way through the stages.
+#[derive(Clone, Copy, Debug)]
+struct Key<A: Ip> {
+    hash: FlowHash,
+    hint: Hint,
+    /// What else there is to know of a packet on the straight line.
+    straight: Straight<A>,
 }
 
 /// Flow keys of both families.
@@ -113,11 +119,14 @@ pub(crate) struct Memo {
 
 impl<A: Ip> Default for FamilyKeys<A> {
     fn default() -> Self {
+        let none = Key {
+            hash: FlowHash::default(),
+            hint: Hint::Absent,
+            straight: Straight::NONE,
+        };
         Self {
-            hashes: [FlowHash::default(); 2 * BURST_MAX],
-            hints: [Hint::Absent; 2 * BURST_MAX],
+            keys: [none; 2 * BURST_MAX],
             count: 0,
-            straight: [Straight::NONE; BURST_MAX],
         }
     }
 }
@@ -199,14 +208,12 @@ impl Stage {
         }
     }
 
-    /// The second stage: all buckets, then all entries that may be the flows.
+    /// The second stage: all buckets, which the first stage has asked for. It asks for all entries
+    /// that may be the flows.
     #[inline(always)]
     fn look_up(&mut self, state: &State) {
-        let keys = &mut self.keys;
-        state.v4.prefetch_buckets(keys.v4.hashes());
-        state.v6.prefetch_buckets(keys.v6.hashes());
-        keys.v4.find_hints(&state.v4);
-        keys.v6.find_hints(&state.v6);
+        self.keys.v4.find_hints(&state.v4);
+        self.keys.v6.find_hints(&state.v6);
     }
 
     /// The last stages: each packet is decided, its flow moved, its frame rewritten.
@@ -313,37 +320,34 @@ fn prefetch_head<I: Io>(frame: &I::Frame) {
 }
 
 impl<A: Ip> FamilyKeys<A> {
-    /// Enters a packet on the straight line: at most one per frame.
+    /// Enters a packet on the straight line.
     #[inline(always)]
-    fn push_straight(&mut self, hash: FlowHash, packet: Straight<A>) -> usize {
-        let at = self.push(hash);
-        self.straight[at] = packet;
-        at
-    }
-
-    #[inline]
-    fn hashes(&self) -> &[FlowHash] {
-        &self.hashes[..self.count]
-    }
-
-    #[inline]
-    fn push(&mut self, hash: FlowHash) -> usize {
-        let at = self.count;
-        self.hashes[at] = hash;
-        // Until the hints are found, or for good if that has been done already.
-        self.hints[at] = Hint::Absent;
+    fn push_straight(&mut self, hash: FlowHash, straight: Straight<A>) -> usize {
+        let (at, hint) = (self.count, Hint::Absent);
+        self.keys[at] = Key {
+            hash,
+            hint,
+            straight,
+        };
         self.count += 1;
         at
     }
 
+    /// Enters any packet.
     #[inline]
+    fn push(&mut self, hash: FlowHash) -> usize {
+        let at = self.count;
+        self.keys[at].hash = hash;
+        // Until the hints are found, or for good if that has been done already.
+        self.keys[at].hint = Hint::Absent;
+        self.count += 1;
+        at
+    }
+
+    #[inline(always)]
     fn find_hints(&mut self, flows: &FlowTable<A>) {
-        let Self {
-            hashes,
-            hints,
-            count,
-            ..
-        } = self;
-        flows.find_hints(&hashes[..*count], &mut hints[..*count]);
+        for key in &mut self.keys[..self.count] {
+            key.hint = flows.find_hint(key.hash);
+        }
     }
 }

@@ -80,8 +80,7 @@ impl Tick {
     /// Whether this stamp lies before `now`; a stamp is not before itself.
     #[inline]
     pub const fn is_before(self, now: Self) -> bool {
-        let behind = now.0.wrapping_sub(self.0);
-        behind != 0 && behind < 1 << 31
+        now.0.wrapping_sub(self.0).cast_signed() > 0
     }
 
     /// Ticks from `earlier` to this stamp; zero if `earlier` lies ahead.

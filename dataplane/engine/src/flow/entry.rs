@@ -280,6 +280,12 @@ impl<A: Address> FlowEntry<A> {
         self.unanswered
     }
 
+    /// Whether there is a flow, and it has not been idle for too long.
+    #[inline(always)]
+    pub(super) const fn is_live(&self, now: Tick) -> bool {
+        self.used && !self.is_expired(now)
+    }
+
     /// Whether the flow has been idle for too long; it is then as good as gone.
     #[inline]
     pub const fn is_expired(&self, now: Tick) -> bool {

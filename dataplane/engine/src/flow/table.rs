@@ -246,7 +246,7 @@ impl<A: Address> FlowTable<A> {
     /// Notes a packet: moves the state machine, restarts the timer, counts.
     ///
     /// A TCP segment without a class is counted but changes nothing.
-    #[inline(always)]
+    #[inline]
     pub fn touch(
         &mut self,
         index: FlowIndex,
@@ -254,31 +254,18 @@ impl<A: Address> FlowTable<A> {
         timeouts: &Timeouts,
         now: Time,
     ) -> Change {
-        let entry = &mut self.entries[index.0 as usize];
-        let before = entry.state;
-        let after = match (before, packet.event) {
-            (FlowState::Udp, _) => before,
-            (FlowState::Tcp(state), Some(event)) => {
-                FlowState::Tcp(state.next(seen(entry.path(), packet.direction), event))
-            }
-            (FlowState::Tcp(_), None) => {
-                entry.count(packet.octets);
-                return Change {
-                    before,
-                    after: before,
-                };
-            }
-        };
-        entry.state = after;
-        entry.expires = now.tick() + after.timeout(timeouts);
-        entry.count(packet.octets);
+        let change = self.entries[index.0 as usize].note(packet, timeouts, now.tick());
+        self.moved(change);
+        change
+    }
+
+    /// Counts what [`FlowEntry::note`] has changed.
+    #[inline(always)]
+    pub(crate) fn moved(&mut self, Change { before, after }: Change) {
         if before != after {
-            // A client that goes on has been answered.
-            entry.unanswered &= after.is_half_open();
             self.uncount(before);
             self.count(after);
         }
-        Change { before, after }
     }
 
     /// Counts a flow under its state.
@@ -419,7 +406,33 @@ impl<A: Address> FlowTable<A> {
 }
 
 impl<A: Address> FlowEntry<A> {
-    #[inline]
+    /// See [`FlowTable::touch`]; the table's own counts are left to [`FlowTable::moved`].
+    #[inline(always)]
+    pub(crate) fn note(&mut self, packet: Observed, timeouts: &Timeouts, now: Tick) -> Change {
+        self.count(packet.octets);
+        let before = self.state;
+        let after = match (before, packet.event) {
+            (FlowState::Udp, _) => before,
+            (FlowState::Tcp(state), Some(event)) => {
+                FlowState::Tcp(state.next(seen(self.path(), packet.direction), event))
+            }
+            (FlowState::Tcp(_), None) => {
+                return Change {
+                    before,
+                    after: before,
+                };
+            }
+        };
+        self.expires = now + after.timeout(timeouts);
+        if before != after {
+            self.state = after;
+            // A client that goes on has been answered.
+            self.unanswered &= after.is_half_open();
+        }
+        Change { before, after }
+    }
+
+    #[inline(always)]
     fn count(&mut self, octets: u32) {
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(u64::from(octets));

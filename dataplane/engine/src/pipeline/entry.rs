@@ -106,7 +106,9 @@ impl Entry<'_> {
                 return Work::Done(Verdict::HandOver(owner));
             }
         }
-        let hash = A::flows(self.state).hash(&subject.key);
+        let flows = A::flows(self.state);
+        let hash = flows.hash(&subject.key);
+        flows.prefetch_bucket(hash);
         let at = A::keys(self.keys).push(hash);
         A::work(Item {
             packet: *packet,

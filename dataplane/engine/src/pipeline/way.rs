@@ -6,7 +6,7 @@ use weir_wire::addr::L4Port;
 use weir_wire::parse::{Fragment, Parsed};
 
 use super::entry::is_intact;
-use super::{FamilyKeys, Item, Task};
+use super::{FamilyKeys, Item, Key, Task};
 use crate::answer::{Answer, Draft};
 use crate::classify::{self, Part, Subject};
 use crate::commit::{NoRoom, commit, count_error, hear};
@@ -60,9 +60,9 @@ impl<I: Io> Way<'_, I> {
             }
         };
         let flows = A::flows(self.state);
-        let (hash, candidate) = (keys.hashes[at], keys.hints[at]);
+        let Key { hash, hint, .. } = keys.keys[at];
         let found = flows
-            .confirm(&subject.key, hash, candidate, self.now)
+            .confirm(&subject.key, hash, hint, self.now)
             // An earlier packet of this very burst may have started the flow.
             .or_else(|| flows.lookup(&subject.key, hash, self.now));
         let view = View {

@@ -7,7 +7,7 @@
 use weir_prefetch::prefetch_index;
 use weir_wire::addr::Address;
 
-use super::{Direction, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
+use super::{Direction, FlowEntry, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
 use crate::time::Time;
 
 /// Where a key may be found, by its tag.
@@ -23,25 +23,15 @@ pub enum Hint {
 }
 
 impl<A: Address> FlowTable<A> {
-    /// Stage 1: asks for the home buckets of all keys.
-    #[inline]
-    pub fn prefetch_buckets(&self, hashes: &[FlowHash]) {
-        for hash in hashes {
-            prefetch_index(self.buckets, hash.home(self.bucket_count) as usize);
-        }
+    /// Stage 1: asks for the home bucket of a key.
+    #[inline(always)]
+    pub fn prefetch_bucket(&self, hash: FlowHash) {
+        prefetch_index(self.buckets, hash.home(self.bucket_count) as usize);
     }
 
-    /// Stage 2: compares tags and asks for what they point to. `hints` is as long as `hashes`;
-    /// what is longer is left alone.
-    #[inline]
-    pub fn find_hints(&self, hashes: &[FlowHash], hints: &mut [Hint]) {
-        for (hash, hint) in hashes.iter().zip(hints) {
-            *hint = self.find_hint(*hash);
-        }
-    }
-
-    #[inline]
-    fn find_hint(&self, hash: FlowHash) -> Hint {
+    /// Stage 2: compares tags and asks for what they point to.
+    #[inline(always)]
+    pub fn find_hint(&self, hash: FlowHash) -> Hint {
         let (home, tag) = (hash.home(self.bucket_count), hash.tag());
         let bucket = &self.buckets[home as usize];
         if let Some(slot) = bucket.matching(tag).next() {
@@ -68,21 +58,30 @@ impl<A: Address> FlowTable<A> {
         hint: Hint,
         now: Time,
     ) -> Option<Found> {
-        match hint {
-            Hint::Absent => None,
-            Hint::Elsewhere => self.search(key, hash, now),
-            Hint::Entry(index) => {
-                let entry = &self.entries[index.0 as usize];
-                match entry.direction_of(key) {
-                    Some(direction) if entry.used && !entry.is_expired(now.tick()) => {
-                        Some(Found { index, direction })
-                    }
-                    Some(Direction::Forward | Direction::Reverse) | None => {
-                        self.search(key, hash, now)
-                    }
-                }
-            }
+        let index = match hint {
+            Hint::Absent => return None,
+            Hint::Elsewhere => return self.search(key, hash, now),
+            Hint::Entry(index) => index,
+        };
+        let entry = self.entry(index);
+        match entry.direction_of(key) {
+            Some(direction) if entry.is_live(now.tick()) => Some(Found { index, direction }),
+            Some(Direction::Forward | Direction::Reverse) | None => self.search(key, hash, now),
         }
+    }
+
+    /// The same, with the flow itself: to be changed by [`FlowEntry::note`] alone, and what that
+    /// returns is to be passed to [`FlowTable::moved`].
+    #[inline(always)]
+    pub(crate) fn confirm_mut(
+        &mut self,
+        key: &FlowKey<A>,
+        hash: FlowHash,
+        hint: Hint,
+        now: Time,
+    ) -> Option<(&mut FlowEntry<A>, Direction)> {
+        let Found { index, direction } = self.confirm(key, hash, hint, now)?;
+        Some((&mut self.entries[index.0 as usize], direction))
     }
 
     /// What few keys need: kept out of the way of the others.
@@ -100,9 +99,11 @@ impl<A: Address> FlowTable<A> {
             let hashes = &mut hashes[..keys.len()];
             for (hash, key) in hashes.iter_mut().zip(keys) {
                 *hash = self.hash(key);
+                self.prefetch_bucket(*hash);
             }
-            self.prefetch_buckets(hashes);
-            self.find_hints(hashes, &mut hints);
+            for (hint, hash) in hints.iter_mut().zip(&*hashes) {
+                *hint = self.find_hint(*hash);
+            }
             let stages = keys.iter().zip(hashes.iter().zip(hints));
             for ((key, (&hash, hint)), found) in stages.zip(found) {
                 *found = self.confirm(key, hash, hint, now);

@@ -10,7 +10,7 @@ use crate::family::{Carried, Ip};
 use crate::flow::{Direction, Observed};
 use crate::id::PortId;
 use crate::io::Io;
-use crate::pipeline::FamilyKeys;
+use crate::pipeline::{FamilyKeys, Key};
 use crate::rewrite::tunnel::Outer;
 use crate::rewrite::{self, Exit};
 use crate::tables::{Family, Mode, NextHop, Server, Tables};
@@ -55,16 +55,19 @@ pub(in crate::pipeline) fn settle<A: Ip, I: Io>(
     (keys, at): (&FamilyKeys<A>, usize),
     (run, router): (&mut Run, &mut Router<A>),
 ) -> Option<Verdict> {
-    let packet = &keys.straight[at];
-    let flows = A::flows(state);
-    let found = flows.confirm(&packet.key, keys.hashes[at], keys.hints[at], now)?;
-    if found.direction != packet.direction {
+    let Key {
+        hash,
+        hint,
+        straight: packet,
+    } = &keys.keys[at];
+    let flows = A::flows_mut(state);
+    let (entry, direction) = flows.confirm_mut(&packet.key, *hash, *hint, now)?;
+    if direction != packet.direction {
         return None;
     }
-    let entry = flows.entry(found.index);
     let id = entry.server();
     let server = tables.server(id)?;
-    let (service, hop, outer) = match packet.direction {
+    let (service, hop, outer) = match direction {
         Direction::Forward => (server.service, server.ready()?, outer(server)?),
         // The server's first word is noted elsewhere.
         Direction::Reverse if entry.is_unanswered() => return None,
@@ -80,27 +83,26 @@ pub(in crate::pipeline) fn settle<A: Ip, I: Io>(
     }
     let timeouts = &tables.service(service)?.timeouts;
     let observed = Observed {
-        direction: packet.direction,
+        direction,
         event: packet.event,
         octets: u32::from(packet.len),
     };
-    let moved = A::flows_mut(state).touch(found.index, observed, timeouts, now);
-    if moved.before != moved.after {
-        state.move_flow(id, moved.before.is_active(), moved.after.is_active());
+    let to = entry.far_end(direction);
+    let change = entry.note(observed, timeouts, now.tick());
+    if change.before != change.after {
+        flows.moved(change);
+        state.move_flow(id, change.before.is_active(), change.after.is_active());
     }
-    run.add(state, service, packet.direction, packet.len);
-    let slot = Some(id.index);
-    count(state, packet.direction, None, slot, packet.len);
+    run.add(state, service, direction, packet.len);
+    count(state, direction, None, Some(id.index), packet.len);
     let exit = Exit { port, mac: hop.mac };
-    let sent = match (packet.direction, server.mode) {
+    let sent = match (direction, server.mode) {
         (Direction::Forward, Mode::Dr) => {
             rewrite::direct::<A, I>(frame, &parsed(packet, Carried::default()), exit)
         }
         (Direction::Forward, Mode::Tunnel) => wrap::<A, I>(state, frame, packet, outer, exit),
-        (direction @ Direction::Forward, Mode::Nat)
-        | (direction @ Direction::Reverse, Mode::Dr | Mode::Nat | Mode::Tunnel) => {
-            let entry = A::flows(state).entry(found.index);
-            let to = entry.far_end(direction);
+        (Direction::Forward, Mode::Nat)
+        | (Direction::Reverse, Mode::Dr | Mode::Nat | Mode::Tunnel) => {
             let packet = parsed(packet, Carried::default());
             rewrite::nat::translate::<A, I>(frame, &packet, direction, to, exit)
         }

@@ -20,6 +20,9 @@ const V4_TCP_LEN: usize = 14 + 20 + 20;
 const V6_UDP_LEN: usize = 14 + 40 + 8;
 const V6_TCP_LEN: usize = 14 + 40 + 20;
 
+/// What must be zero in the third word of IPv4 behind its length: all but DF.
+const DONT_FRAGMENT_MASK: u16 = u16::from_ne_bytes([0xbf, 0xff]);
+
 /// Recognises packets; made once per burst.
 #[derive(Debug)]
 pub(crate) struct Recogniser<'a> {
@@ -95,11 +98,13 @@ impl<'a> Recogniser<'a> {
             [0x08, 0x00, 0x45] => {
                 let packet = self.v4(head, h, len)?;
                 let hash = state.v4.hash(&packet.key);
+                state.v4.prefetch_bucket(hash);
                 Some(Place::V4(keys.v4.push_straight(hash, packet)))
             }
             [0x86, 0xdd, 0x60..=0x6f] => {
                 let packet = self.v6(head, len)?;
                 let hash = state.v6.hash(&packet.key);
+                state.v6.prefetch_bucket(hash);
                 Some(Place::V6(keys.v6.push_straight(hash, packet)))
             }
             _ => None,
@@ -109,7 +114,7 @@ impl<'a> Recogniser<'a> {
     /// IPv4 without options, whole, and TTL to spare.
     #[inline(always)]
     fn v4(&mut self, head: &[u8], h: &[u8; V4_UDP_LEN], len: usize) -> Option<Straight<Ipv4Addr>> {
-        let whole = [h[20] & 0xbf, h[21]] == [0, 0];
+        let whole = u16::from_ne_bytes([h[20], h[21]]) & DONT_FRAGMENT_MASK == 0;
         if !(whole && h[22] > 1 && header_sum_is_right(h)) {
             return None;
         }
@@ -249,14 +254,11 @@ fn segment(offset: u8, flags: u8, room: u16) -> Option<Option<TcpEvent>> {
     ((20..=room).contains(&len) && flags & 0x17 == 0x10).then_some(Some(TcpEvent::Ack))
 }
 
-/// Whether the checksum of the 20-octet header at 14 is right. Its words may be summed up in any
-/// order of octets (RFC 1071 section 2).
+/// Whether the checksum of the 20-octet header at 14 is right: whether its words, in any order of
+/// octets, sum up to 0xffff with carries added back (RFC 1071 section 2), which is to say that
+/// 0xffff divides their sum, for that is not 0.
 #[inline(always)]
 fn header_sum_is_right(h: &[u8; V4_UDP_LEN]) -> bool {
     let word = |at: usize| u64::from(u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]));
-    let sum = word(14) + word(18) + word(22) + word(26) + word(30);
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (sum & 0xffff) + (sum >> 16) == 0xffff
+    (word(14) + word(18) + word(22) + word(26) + word(30)).is_multiple_of(0xffff)
 }
