@@ -19,7 +19,7 @@ use super::entry::{FlowEntry, FlowState, ReturnPath};
 use super::key::{FlowHash, FlowKey, HashKey};
 use super::tcp::{Seen, TcpEvent, Timeouts};
 use crate::id::{ServerId, ServiceId};
-use crate::time::{Ticks, Time};
+use crate::time::{Tick, Ticks, Time};
 
 /// The end of the free list.
 const NIL: u32 = u32::MAX;
