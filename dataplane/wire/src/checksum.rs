@@ -152,6 +152,12 @@ pub fn of(bytes: &[u8]) -> Checksum {
     Sum::new().over(bytes).finish()
 }
 
+/// The checksum, as a number, of a header that is still words in host order, its field zero.
+#[inline(always)]
+pub(crate) fn of_words(words: &[u32; 5]) -> u16 {
+    !fold(fold_u64(words.iter().map(|&word| u64::from(word)).sum()))
+}
+
 /// Whether the 20 octets of an option-less IPv4 header sum up. Branch-free.
 #[inline]
 pub fn is_valid_ipv4(header: &[u8; 20]) -> bool {

@@ -57,7 +57,7 @@ pub struct OuterV6 {
 /// Writes an outer IPv4 header over `out`.
 ///
 /// Returns `false`, with nothing written, if the outer packet would pass 65535 octets.
-#[inline]
+#[inline(always)]
 pub fn emit_v4(out: &mut [u8; ipv4::HEADER_LEN], outer: &OuterV4, inner: Inner) -> bool {
     if inner.len > u16::MAX - 20 {
         return false;
@@ -77,7 +77,7 @@ pub fn emit_v4(out: &mut [u8; ipv4::HEADER_LEN], outer: &OuterV4, inner: Inner) 
 }
 
 /// Writes an outer IPv6 header over `out`.
-#[inline]
+#[inline(always)]
 pub fn emit_v6(out: &mut [u8; ipv6::HEADER_LEN], outer: &OuterV6, inner: Inner) {
     let repr = Ipv6Repr {
         src: outer.src,

@@ -333,37 +333,25 @@ pub struct Ipv4Repr {
 }
 
 /// Writes a header over `out`, checksum included.
-#[inline]
+#[inline(always)]
 pub fn emit(out: &mut [u8; HEADER_LEN], repr: &Ipv4Repr) {
     let [len_hi, len_lo] = repr.payload_len.saturating_add(20).to_be_bytes();
     let [id_hi, id_lo] = repr.id.to_be_bytes();
     let flags = if repr.dont_fragment { 0x40 } else { 0 };
-    let [s0, s1, s2, s3] = repr.src.octets();
-    let [d0, d1, d2, d3] = repr.dst.octets();
-    *out = [
-        0x45,
-        repr.tos,
-        len_hi,
-        len_lo,
-        id_hi,
-        id_lo,
-        flags,
-        0, //
-        repr.ttl,
-        repr.protocol.0,
-        0,
-        0,
-        s0,
-        s1,
-        s2,
-        s3,
-        d0,
-        d1,
-        d2,
-        d3,
+    // Summed up as words, before they are octets: what has just been written octet by octet cannot
+    // be read as words without waiting for it.
+    let mut words = [
+        u32::from_be_bytes([0x45, repr.tos, len_hi, len_lo]),
+        u32::from_be_bytes([id_hi, id_lo, flags, 0]),
+        u32::from_be_bytes([repr.ttl, repr.protocol.0, 0, 0]),
+        repr.src.to_bits(),
+        repr.dst.to_bits(),
     ];
-    let Checksum([hi, lo]) = checksum::of(out);
-    (out[10], out[11]) = (hi, lo);
+    words[2] |= u32::from(checksum::of_words(&words));
+    let (places, _) = out.as_chunks_mut::<4>();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
 }
 
 #[cfg(test)]

@@ -321,23 +321,15 @@ pub struct Ipv6Repr {
 }
 
 /// Writes a fixed header over `out`.
-#[inline]
+#[inline(always)]
 pub fn emit(out: &mut [u8; HEADER_LEN], repr: &Ipv6Repr) {
-    let [_, label_hi, label_mid, label_lo] = repr.flow_label.to_be_bytes();
+    let class = u32::from(repr.traffic_class);
+    let first = 6 << 28 | class << 20 | repr.flow_label & 0x000f_ffff;
     let [len_hi, len_lo] = repr.payload_len.to_be_bytes();
-    let class = repr.traffic_class;
-    let fixed = [
-        0x60 | class >> 4,
-        class << 4 | label_hi & 0x0f,
-        label_mid,
-        label_lo,
-        len_hi,
-        len_lo,
-        repr.next_header.0,
-        repr.hop_limit,
-    ];
+    let second = [len_hi, len_lo, repr.next_header.0, repr.hop_limit];
     let (start, _) = out.split_at_mut(8);
-    start.copy_from_slice(&fixed);
+    let fixed = u64::from(first) << 32 | u64::from(u32::from_be_bytes(second));
+    start.copy_from_slice(&fixed.to_be_bytes());
     write_addrs(out, repr.src, repr.dst);
 }
 

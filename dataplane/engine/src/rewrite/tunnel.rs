@@ -26,7 +26,7 @@ pub(crate) enum Outer {
 
 impl Outer {
     /// Both addresses must be of one family.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(source: IpAddr, destination: IpAddr) -> Option<Self> {
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Some(Self::V4(source, destination)),
