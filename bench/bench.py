@@ -22,7 +22,7 @@ import text
 from host import BenchError, facts
 from section import Context, Row, Section
 
-SECTIONS = ("e2e", "churn", "peers", "micro")
+SECTIONS = ("e2e", "lookup", "churn", "peers", "micro")
 SHM = "/dev/shm"
 KNOBS = ("SECTIONS", "ROWS", "QUICK", "SOAK")
 

@@ -217,3 +217,12 @@ class Macswap(Counter):
     def __init__(self, setting, log):
         program = built("weir-dpdk", "example", "macswap")
         super().__init__([program, *self.options(setting)], log)
+
+
+class Tabled(Counter):
+    """C2 and C3: the pipeline of DR with another flow table."""
+
+    def __init__(self, setting, log, table):
+        program = built("weir-bench", "example", "tabled")
+        super().__init__([program, "--table", table, "--flows", setting.flows,
+                          *self.options(setting)], log)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import director
 import frames
-from contenders import Macswap, Setting, Testpmd
+from contenders import Macswap, Setting, Tabled, Testpmd
 from director import Plan, Weir
 from frames import Ends, Traffic
 from host import BenchError
@@ -102,7 +102,9 @@ class Session:
             directory = self.directory / contender
             directory.mkdir(exist_ok=True)
             return Weir(self.plan(contender, group.traffic, setting), directory)
-        return Macswap(setting, log)
+        if contender == "macswap":
+            return Macswap(setting, log)
+        return Tabled(setting, log, contender)
 
     def turn(self, process, group):
         """What one process does while it has the core, after it has met all frames once."""

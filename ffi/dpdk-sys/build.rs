@@ -47,6 +47,9 @@ const FUNCTIONS: &[&str] = &[
     "if_nametoindex",
 ];
 
+/// More of them, with the feature `hash`.
+const HASH_FUNCTIONS: &str = "rte_hash_(create|free|add_key_data|lookup_bulk_data)";
+
 /// `pkg-config FLAG libdpdk`, or one line that says what to install.
 fn pkg_config(flag: &str) -> Vec<String> {
     let tool = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
@@ -66,6 +69,11 @@ fn fail(why: &str) -> ! {
     process::exit(1);
 }
 
+/// Whether the feature `hash` is on.
+fn has_hash() -> bool {
+    env::var_os("CARGO_FEATURE_HASH").is_some()
+}
+
 fn main() {
     for watched in ["build.rs", "shim.c", "shim.h"] {
         println!("cargo::rerun-if-changed={watched}");
@@ -82,7 +90,11 @@ fn main() {
             "libdpdk {version} is too old; fix: install DPDK 22.11 or a newer LTS"
         ));
     }
-    let cflags = pkg_config("--cflags");
+    let mut cflags = pkg_config("--cflags");
+    if has_hash() {
+        cflags.push("-DWEIR_HASH".into());
+        println!("cargo::rustc-link-lib=dylib=rte_hash");
+    }
 
     let mut shim = cc::Build::new();
     shim.file("shim.c")
@@ -144,6 +156,9 @@ fn bindings(cflags: &[String]) -> bindgen::Builder {
         .rust_edition(bindgen::RustEdition::Edition2024);
     for function in FUNCTIONS {
         builder = builder.allowlist_function(function);
+    }
+    if has_hash() {
+        builder = builder.allowlist_function(HASH_FUNCTIONS);
     }
     builder
 }

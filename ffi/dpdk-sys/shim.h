@@ -26,6 +26,9 @@
 #include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
+#ifdef WEIR_HASH
+#include <rte_hash.h>
+#endif
 
 /* Per burst. */
 uint16_t weir_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count);

@@ -13,6 +13,8 @@ mod burst;
 mod clock;
 mod device;
 mod eal;
+#[cfg(feature = "hash")]
+pub mod hash;
 mod hugemem;
 mod hugepages;
 mod log;

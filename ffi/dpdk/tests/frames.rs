@@ -1,6 +1,9 @@
 //! Frames, bursts and pools on a real EAL.
 
 mod common;
+#[cfg(feature = "hash")]
+#[path = "frames/hash.rs"]
+mod hash;
 
 use common::{DATA_ROOM, POOL_COUNT, eal, pool};
 use weir_dpdk::{
