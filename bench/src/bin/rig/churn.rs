@@ -10,8 +10,10 @@ use crate::lane::Lane;
 use crate::rows::{CHURN_BASE, FLOOD_BASE, Pace, Servers};
 use crate::script::{Both, Connections, Each, Flood};
 
-/// The load of rows that run at a pace, as a share of what the director can.
+/// The load of the soak, as a share of what the director can.
 const LOAD: f64 = 0.9;
+/// The load while tables are reloaded: all of them are cold then, which costs some throughput.
+const RELOADING_LOAD: f64 = 0.7;
 /// Seconds until as many flows end as begin, where they are remembered for one.
 const WARM: f64 = 3.0;
 /// Seconds that a connection is remembered at most after its last frame, and some.
@@ -33,7 +35,7 @@ pub(crate) fn pauses(pace: Pace) -> Result<Value, Failure> {
     // Until flows end as fast as others begin.
     bench.flood(Lane::Director, WARM, &mut churn, |_, _| {});
     let most = bench.flood(Lane::Director, pace.window, &mut churn, |_, _| {});
-    let rate = most.rate() * LOAD;
+    let rate = most.rate() * RELOADING_LOAD;
     let mut pairs = Vec::new();
     for _ in 0..pace.pairs {
         let mut tables = Vec::new();
@@ -164,9 +166,9 @@ pub(crate) fn soak(pace: Pace) -> Result<Value, Failure> {
     let broken = servers.broken(&mut bench, 1);
     // What has ended is forgotten within a second, what lost a frame within a minute.
     let flows = |bench: &Bench| bench.director.stats[0].counters.flows.value();
-    let mut rounds = 0..REMEMBERED;
+    let (mut rounds, mut acks) = (0..REMEMBERED, acks());
     while flows(&bench) != u64::from(pace.flows) && rounds.next().is_some() {
-        bench.pace(Lane::Director, (1.0, 1e6), &mut acks(), |_, _| {});
+        bench.pace(Lane::Director, (1.0, 1e6), &mut acks, |_, _| {});
     }
     let flows = flows(&bench);
     Ok(json!({
