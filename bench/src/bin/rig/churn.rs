@@ -17,7 +17,7 @@ const RELOADING_LOAD: f64 = 0.7;
 /// Seconds until as many flows end as begin, where they are remembered for one.
 const WARM: f64 = 3.0;
 /// Seconds that a connection is remembered at most after its last frame, and some.
-const REMEMBERED: u32 = 70;
+const REMEMBERED: u32 = 130;
 
 /// P12: how long turns take while connections come and go and 10,000 servers are reloaded.
 pub(crate) fn pauses(pace: Pace) -> Result<Value, Failure> {
@@ -164,7 +164,7 @@ pub(crate) fn soak(pace: Pace) -> Result<Value, Failure> {
     }
     let drops = bench.drops();
     let broken = servers.broken(&mut bench, 1);
-    // What has ended is forgotten within a second, what lost a frame within a minute.
+    // What has ended is forgotten within a second, what lost a frame within 2 minutes.
     let flows = |bench: &Bench| bench.director.stats[0].counters.flows.value();
     let (mut rounds, mut acks) = (0..REMEMBERED, acks());
     while flows(&bench) != u64::from(pace.flows) && rounds.next().is_some() {
