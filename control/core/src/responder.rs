@@ -5,19 +5,24 @@
 //! none does. The kernel never sees a frame about a VIP. What is about other addresses is left to
 //! it. Nothing is ever learned here. RFC 826, RFC 4861, RFC 5227.
 
-use std::collections::BTreeMap;
+mod homes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_engine::id::PortId;
 use weir_engine::lease::LeaseId;
-use weir_engine::tables::{Map, Role, Tables};
+use weir_engine::tables::{Map, Role};
 use weir_engine::time::Time;
 use weir_wire::addr::{EtherType, MacAddr};
 
 use crate::arp::{self, Arp, Operation};
 use crate::frame::Frame;
 use crate::nd::{self, Nd};
+use homes::Home;
+pub use homes::Homes;
 
 /// Announcements of a VIP that became ours.
 const ANNOUNCEMENTS: u8 = 5;
@@ -95,14 +100,11 @@ pub enum Disposition {
     Ignored,
 }
 
-/// A VIP as the responder sees it.
-#[derive(Clone, Debug, Default)]
-struct Vip {
-    active: bool,
-    /// The VRRP instance that it belongs to, and the MAC of that.
-    instance: Option<(LeaseId, MacAddr)>,
-    ports: Vec<PortId>,
-    conflicts: u64,
+/// Claims of a VIP by others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Claims {
+    count: u64,
+    /// When the VIP was defended last.
     defended: Option<Time>,
 }
 
@@ -120,71 +122,72 @@ enum Due {
 /// The state machine; see the module's text.
 #[derive(Debug, Default)]
 pub struct Responder {
-    macs: Vec<MacAddr>,
-    /// The kernel's addresses.
-    dips: Map<IpAddr, PortId>,
-    vips: Map<IpAddr, Vip>,
+    homes: Arc<Homes>,
+    /// Of VIPs that were claimed.
+    claims: Map<IpAddr, Claims>,
     /// VRRP instances that are Active.
-    active: std::collections::BTreeSet<LeaseId>,
+    active: BTreeSet<LeaseId>,
     due: BTreeMap<(Time, PortId, IpAddr), Due>,
     /// Not before this may the next batch of announcements go.
     paced_until: Time,
     replies: u64,
+    /// Counts changes of what [`Self::vips`] tells.
+    revision: u64,
 }
 
 impl Responder {
-    /// Takes over VIPs, roles and MACs from new tables; what is newly ours is announced from now.
-    pub fn configure(&mut self, now: Time, tables: &Tables) {
-        self.macs = tables.ports.iter().map(|port| port.mac).collect();
-        let dips4 = tables.v4.dips.iter().map(|(a, p)| (IpAddr::V4(*a), *p));
-        let dips6 = tables.v6.dips.iter().map(|(a, p)| (IpAddr::V6(*a), *p));
-        self.dips = dips4.chain(dips6).collect();
-        let vips4 = tables.v4.vips.iter().map(|(a, v)| (IpAddr::V4(*a), v.role));
-        let vips6 = tables.v6.vips.iter().map(|(a, v)| (IpAddr::V6(*a), v.role));
-        let mut old = std::mem::take(&mut self.vips);
-        for (address, role) in vips4.chain(vips6) {
-            let before = old.remove(&address).unwrap_or_default();
-            let (active, instance, ports) = match role {
-                Role::Active => (true, None, homes(tables, address)),
-                Role::Backup => (false, None, homes(tables, address)),
-                Role::Leased(lease) => {
-                    let Some(instance) = tables.instance(lease) else {
-                        continue; // Tables name no lease without its instance.
-                    };
-                    let active = self.active.contains(&lease);
-                    (active, Some((lease, instance.mac)), vec![instance.port])
-                }
-            };
-            let vip = Vip {
-                active,
-                instance,
-                ports,
-                ..before
-            };
-            let known = before.active && before.instance == vip.instance;
-            for &port in &vip.ports {
-                if vip.active && !(known && before.ports.contains(&port)) {
-                    self.due
-                        .insert((now, port, address), Due::Announce(ANNOUNCEMENTS));
-                }
-            }
-            if !vip.active || vip.ports != before.ports {
-                self.leave(now, address, &before);
-            }
-            self.vips.insert(address, vip);
+    /// Takes over VIPs and MACs, made from those that were taken over before; what is newly ours is
+    /// announced from now.
+    pub fn configure(&mut self, now: Time, homes: Arc<Homes>) {
+        if Arc::ptr_eq(&homes, &self.homes) {
+            return;
         }
-        for (address, gone) in old {
-            self.leave(now, address, &gone);
+        self.revision += 1;
+        let before = std::mem::replace(&mut self.homes, Arc::clone(&homes));
+        for &vip in &homes.changed {
+            let was = before.vips.get(&vip).filter(|home| self.is_ours(home));
+            let is = homes.vips.get(&vip).filter(|home| self.is_ours(home));
+            for &port in is.iter().flat_map(|home| home.ports.iter()) {
+                let owner = |home: &Home| (home.role, home.mac);
+                let same = |was: &&Home| is.map(owner) == Some(owner(was));
+                let known = was
+                    .filter(same)
+                    .is_some_and(|was| was.ports.contains(&port));
+                if !known {
+                    let announce = Due::Announce(ANNOUNCEMENTS);
+                    self.due.insert((now, port, vip), announce);
+                }
+            }
+            let ports = |home: Option<&Home>| home.map(|home| Arc::clone(&home.ports));
+            if let Some(was) = was.filter(|_| ports(was) != ports(is)) {
+                self.leave(now, vip, was);
+            }
+            if !homes.vips.contains_key(&vip) {
+                self.claims.remove(&vip);
+            }
         }
     }
 
+    /// Whether a VIP with this home is ours to serve.
+    fn is_ours(&self, home: &Home) -> bool {
+        match home.role {
+            Role::Active => true,
+            Role::Backup => false,
+            Role::Leased(lease) => self.active.contains(&lease),
+        }
+    }
+
+    /// The home of a VIP that is ours to serve on `port`.
+    fn own(&self, vip: IpAddr, port: PortId) -> Option<&Home> {
+        let home = self.homes.vips.get(&vip)?;
+        (self.is_ours(home) && home.ports.contains(&port)).then_some(home)
+    }
+
     /// Has a VIP leave its groups that was ours until now (A17).
-    fn leave(&mut self, now: Time, address: IpAddr, before: &Vip) {
-        if before.active && address.is_ipv6() {
-            for &port in &before.ports {
-                // What is announced at this moment stays.
-                self.due.entry((now, port, address)).or_insert(Due::Leave);
-            }
+    fn leave(&mut self, now: Time, vip: IpAddr, home: &Home) {
+        for &port in home.ports.iter().filter(|_| vip.is_ipv6()) {
+            // What is announced at this moment stays.
+            self.due.entry((now, port, vip)).or_insert(Due::Leave);
         }
     }
 
@@ -196,15 +199,16 @@ impl Responder {
             true => self.active.insert(lease),
             false => self.active.remove(&lease),
         };
-        for (&address, vip) in &mut self.vips {
-            if vip.instance.is_some_and(|(of, _)| of == lease) {
-                vip.active = active;
-                for &port in vip
+        self.revision += u64::from(changed);
+        if changed && !active {
+            let Self { homes, due, .. } = self;
+            for (&vip, home) in homes.vips.iter().filter(|(vip, _)| vip.is_ipv6()) {
+                for &port in home
                     .ports
                     .iter()
-                    .filter(|_| changed && !active && address.is_ipv6())
+                    .filter(|_| home.role == Role::Leased(lease))
                 {
-                    self.due.insert((now, port, address), Due::Leave);
+                    due.insert((now, port, vip), Due::Leave);
                 }
             }
         }
@@ -216,13 +220,16 @@ impl Responder {
     /// Announces the VIPs of a VRRP instance from now on, as on take-over: after a split has
     /// healed, caches and switches may follow the one that lost (V35).
     pub fn announce_all(&mut self, now: Time, lease: LeaseId) {
-        let Self { vips, due, .. } = self;
-        let own = |vip: &Vip| vip.active && vip.instance.is_some_and(|(of, _)| of == lease);
+        if !self.active.contains(&lease) {
+            return;
+        }
+        let Self { homes, due, .. } = self;
+        let own = |home: &Home| home.role == Role::Leased(lease);
         // What was due later goes now.
-        due.retain(|(_, _, address), _| !vips.get(address).is_some_and(own));
-        for (&address, vip) in vips.iter().filter(|(_, vip)| own(vip)) {
-            for &port in &vip.ports {
-                due.insert((now, port, address), Due::Announce(ANNOUNCEMENTS));
+        due.retain(|(_, _, vip), _| !homes.vips.get(vip).is_some_and(own));
+        for (&vip, home) in homes.vips.iter().filter(|(_, home)| own(home)) {
+            for &port in &*home.ports {
+                due.insert((now, port, vip), Due::Announce(ANNOUNCEMENTS));
             }
         }
     }
@@ -235,7 +242,7 @@ impl Responder {
         frame: &Frame<'_>,
         out: &mut Vec<Action>,
     ) -> Disposition {
-        if self.macs.contains(&frame.source) {
+        if self.homes.macs.contains(&frame.source) {
             return Disposition::Ignored; // Our own words, come back by a loop or a hub.
         }
         match frame.ether_type {
@@ -256,10 +263,10 @@ impl Responder {
 
     fn arp(&mut self, now: Time, port: PortId, arp: Arp, out: &mut Vec<Action>) -> Disposition {
         let (asker, sender) = arp.sender;
-        if self.macs.contains(&asker) {
+        if self.homes.macs.contains(&asker) {
             return Disposition::Ignored;
         }
-        let claimed = self.vips.contains_key(&IpAddr::from(sender));
+        let claimed = self.homes.vips.contains_key(&IpAddr::from(sender));
         if claimed && !self.may_claim(sender.into(), asker) {
             self.conflict(
                 now,
@@ -284,9 +291,9 @@ impl Responder {
             };
         }
         let target = IpAddr::V4(arp.target);
-        let ours = match self.vips.get(&target) {
-            Some(vip) => vip.active && vip.ports.contains(&port),
-            None if self.dips.get(&target) != Some(&port) => return Disposition::Ignored,
+        let ours = match self.homes.vips.get(&target) {
+            Some(_) => self.own(target, port).is_some(),
+            None if self.homes.dips.get(&target) != Some(&port) => return Disposition::Ignored,
             None if !claimed => return Disposition::KernelRequest,
             // The kernel would learn the VIP from this request of a server without
             // `arp_announce=2`, which still needs its answer.
@@ -309,11 +316,13 @@ impl Responder {
         let (source, asker, target) = match nd {
             Nd::RouterSolicit => return Disposition::KernelRequest,
             Nd::RouterWord => return Disposition::RouterWord,
-            Nd::Advert { mac, .. } if self.macs.contains(&mac) => return Disposition::Ignored,
+            Nd::Advert { mac, .. } if self.homes.macs.contains(&mac) => {
+                return Disposition::Ignored;
+            }
             Nd::Advert { mac, target } if self.may_claim(target.into(), mac) => {
                 return Disposition::Silent;
             }
-            Nd::Advert { mac, target } if self.vips.contains_key(&IpAddr::from(target)) => {
+            Nd::Advert { mac, target } if self.homes.vips.contains_key(&IpAddr::from(target)) => {
                 self.conflict(
                     now,
                     Conflict {
@@ -333,7 +342,7 @@ impl Responder {
                 target,
             } => (source, mac, target),
         };
-        let claimed = self.vips.contains_key(&IpAddr::from(source));
+        let claimed = self.homes.vips.contains_key(&IpAddr::from(source));
         if claimed && !self.may_claim(source.into(), asker) {
             self.conflict(
                 now,
@@ -347,14 +356,16 @@ impl Responder {
             );
         }
         let address = IpAddr::V6(target);
-        let ours = match self.vips.get(&address) {
-            Some(vip) => vip.active && vip.ports.contains(&port),
+        let ours = match self.homes.vips.get(&address) {
+            Some(_) => self.own(address, port).is_some(),
             // Every port has the link-local address of its own MAC, whichever the mirror lists.
-            None if self.dips.get(&address) != Some(&port) && !target.is_unicast_link_local() => {
+            None if self.homes.dips.get(&address) != Some(&port)
+                && !target.is_unicast_link_local() =>
+            {
                 return Disposition::Ignored;
             }
             None if !claimed => return Disposition::KernelRequest,
-            None => self.dips.get(&address) == Some(&port),
+            None => self.homes.dips.get(&address) == Some(&port),
         };
         match self.mac_of(address, port) {
             Some(mac) if ours => {
@@ -369,16 +380,14 @@ impl Responder {
 
     /// Counts, tells, and defends a VIP that is ours, but not more often than RFC 5227 wants.
     fn conflict(&mut self, now: Time, conflict: Conflict, out: &mut Vec<Action>) {
-        let Some(vip) = self.vips.get_mut(&conflict.vip) else {
-            return;
-        };
-        vip.conflicts += 1;
+        let ours = self.own(conflict.vip, conflict.port).is_some();
+        let claims = self.claims.entry(conflict.vip).or_default();
+        claims.count += 1;
+        self.revision += 1;
         out.push(Action::Conflict(conflict));
-        let rested = vip
-            .defended
-            .is_none_or(|at| now.since(at) >= DEFEND_INTERVAL);
-        if vip.active && rested && vip.ports.contains(&conflict.port) {
-            vip.defended = Some(now);
+        let last = claims.defended;
+        if ours && last.is_none_or(|at| now.since(at) >= DEFEND_INTERVAL) {
+            claims.defended = Some(now);
             self.announce(conflict.port, conflict.vip, out);
         }
     }
@@ -395,9 +404,7 @@ impl Responder {
                 return;
             }
             let ((_, port, address), due) = entry.remove_entry();
-            let here = |vip: &Vip| vip.active && vip.ports.contains(&port);
-            let ours = self.vips.get(&address).is_some_and(here);
-            if !ours && due != Due::Leave {
+            if self.own(address, port).is_none() && due != Due::Leave {
                 continue; // Removed, or another director's by now.
             }
             sent += 1;
@@ -429,21 +436,20 @@ impl Responder {
 
     /// Joins the groups of all VIPs again, spread by the pace of announcements.
     fn report_groups(&mut self, now: Time, port: PortId) {
-        let here = |(a, vip): (&IpAddr, &Vip)| {
-            (vip.active && a.is_ipv6() && vip.ports.contains(&port)).then_some(*a)
-        };
-        for address in self.vips.iter().filter_map(here) {
+        let here = |vip: &&IpAddr| vip.is_ipv6() && self.own(**vip, port).is_some();
+        let vips: Vec<IpAddr> = self.homes.vips.keys().filter(here).copied().collect();
+        for vip in vips {
             // An announcement due at this very moment reports as well.
-            self.due.entry((now, port, address)).or_insert(Due::Report);
+            self.due.entry((now, port, vip)).or_insert(Due::Report);
         }
     }
 
     /// Whether a claim of a VIP is another director's, who has every right to it: it comes from
     /// the instance's virtual MAC, or we are Backup and our peers speak with their ports' MACs.
     fn may_claim(&self, vip: IpAddr, mac: MacAddr) -> bool {
-        self.vips.get(&vip).is_some_and(|vip| {
-            vip.instance.is_some_and(|(_, own)| {
-                let peers_unknown = self.macs.contains(&own) && !vip.active;
+        self.homes.vips.get(&vip).is_some_and(|home| {
+            home.mac.is_some_and(|own| {
+                let peers_unknown = self.homes.macs.contains(&own) && !self.is_ours(home);
                 own == mac || peers_unknown
             })
         })
@@ -451,10 +457,8 @@ impl Responder {
 
     /// The MAC that an address of ours is answered for and announced with on a port.
     fn mac_of(&self, address: IpAddr, port: PortId) -> Option<MacAddr> {
-        let instance = self.vips.get(&address).and_then(|vip| vip.instance);
-        instance
-            .map(|(_, mac)| mac)
-            .or_else(|| self.macs.get(port.index()).copied())
+        let virtual_mac = self.homes.vips.get(&address).and_then(|home| home.mac);
+        virtual_mac.or_else(|| self.homes.macs.get(port.index()).copied())
     }
 
     fn announce(&self, port: PortId, vip: IpAddr, out: &mut Vec<Action>) {
@@ -469,7 +473,7 @@ impl Responder {
     }
 
     fn report(&self, port: PortId, vip: IpAddr, membership: nd::Membership, out: &mut Vec<Action>) {
-        if let (Some(&mac), IpAddr::V6(vip)) = (self.macs.get(port.index()), vip) {
+        if let (Some(&mac), IpAddr::V6(vip)) = (self.homes.macs.get(port.index()), vip) {
             out.push(Action::Send(port, nd::report(mac, vip, membership)));
         }
     }
@@ -482,26 +486,33 @@ impl Responder {
         };
         let group = nd::group(address);
         let listens = |other: &IpAddr| matches!(other, IpAddr::V6(a) if nd::group(*a) == group);
-        let vip = |(a, vip): (&IpAddr, &Vip)| vip.active && vip.ports.contains(&port) && listens(a);
-        let mac = self.macs.get(port.index());
-        self.vips.iter().any(vip)
-            || self.dips.iter().any(|(a, on)| *on == port && listens(a))
+        let vip = |vip: &IpAddr| listens(vip) && self.own(*vip, port).is_some();
+        let mac = self.homes.macs.get(port.index());
+        self.homes.vips.keys().any(vip)
+            || self
+                .homes
+                .dips
+                .iter()
+                .any(|(a, on)| *on == port && listens(a))
             || mac.is_some_and(|mac| nd::group(nd::link_local(*mac)) == group)
     }
 
     /// Whether `address` is a VIP, ours to serve or not.
     pub(crate) fn is_vip(&self, address: IpAddr) -> bool {
-        self.vips.contains_key(&address)
+        self.homes.vips.contains_key(&address)
     }
 
     /// Whether `address` is one of the appliance's own.
     pub(crate) fn is_dip(&self, address: IpAddr) -> bool {
-        self.dips.contains_key(&address)
+        self.homes.dips.contains_key(&address)
     }
 
     /// Whether a VIP is ours to serve now.
     pub fn is_active(&self, vip: IpAddr) -> bool {
-        self.vips.get(&vip).is_some_and(|vip| vip.active)
+        self.homes
+            .vips
+            .get(&vip)
+            .is_some_and(|home| self.is_ours(home))
     }
 
     /// Answers sent.
@@ -509,15 +520,20 @@ impl Responder {
         self.replies
     }
 
+    /// Counts changes of what [`Self::vips`] tells.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Each VIP: role, ports that answer, conflicts seen.
-    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, Role, &[PortId], u64)> {
-        self.vips.iter().map(|(address, vip)| {
-            let role = if vip.active {
-                Role::Active
-            } else {
-                Role::Backup
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, Role, &Arc<[PortId]>, u64)> {
+        self.homes.vips.iter().map(|(vip, home)| {
+            let role = match self.is_ours(home) {
+                true => Role::Active,
+                false => Role::Backup,
             };
-            (*address, role, vip.ports.as_slice(), vip.conflicts)
+            let conflicts = self.claims.get(vip).map_or(0, |claims| claims.count);
+            (*vip, role, &home.ports, conflicts)
         })
     }
 }
@@ -527,27 +543,6 @@ fn claim_of(arp: &Arp) -> Claim {
         _ if arp.is_gratuitous() => Claim::ArpAnnouncement,
         Operation::Reply => Claim::ArpAnswer,
         Operation::Request => Claim::ArpQuestion,
-    }
-}
-
-/// The ports on which a VIP is answered for.
-fn homes(tables: &Tables, vip: IpAddr) -> Vec<PortId> {
-    let ids = || (0..).map(PortId).zip(&tables.ports);
-    let holds = |port: &weir_engine::tables::Port| {
-        port.addresses.iter().any(|&(address, len)| {
-            // A host route holds nothing but itself; a link-local subnet is on every port.
-            let prefix = crate::config::Prefix { address, len };
-            prefix.contains(vip)
-        })
-    };
-    let at_home: Vec<PortId> = ids()
-        .filter(|(_, port)| holds(port))
-        .map(|(id, _)| id)
-        .collect();
-    if at_home.is_empty() {
-        ids().map(|(id, _)| id).collect()
-    } else {
-        at_home
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use weir_engine::id::PortId;
 use weir_engine::time::Time;
 
 use super::command::{Command, Reply};
-use super::job::{self, Done, What, World};
-use super::kernel::wanted_neighbours;
-use super::status::{Status, VipStatus};
-use super::{Control, Dataplane, HEALTH_INTERVAL, Happening};
+use super::job::{self, Done, What};
+use super::status::VipStatus;
+use super::world::World;
+use super::{Control, Dataplane, HEALTH_INTERVAL, Happening, REPORTED_PER_TURN};
 use crate::overlay::Overlay;
 
 impl<D: Dataplane> Control<D> {
@@ -49,40 +48,33 @@ impl<D: Dataplane> Control<D> {
                 by,
                 reply,
             } => {
-                let mut overlay = self.world.overlay.clone();
+                let mut overlay = Overlay::clone(&self.world.overlay);
                 let names = (service.as_str(), server.as_str());
                 match overlay.edit(&self.world.config, names, edit, (&by, seconds_since_1970())) {
                     Err(error) => drop(reply.send(Err(error.to_string()))),
                     Ok(()) => {
                         let message = format!("{service}/{server}: {edit}");
-                        self.start_edit(now, overlay, message, reply);
+                        self.start_edit(overlay, message, reply);
                     }
                 }
             }
             Command::Reset { reply } => {
-                let mut overlay = self.world.overlay.clone();
+                let mut overlay = Overlay::clone(&self.world.overlay);
                 let count = overlay.reset();
-                self.start_edit(
-                    now,
-                    overlay,
-                    format!("{count} runtime changes dropped"),
-                    reply,
-                );
+                self.start_edit(overlay, format!("{count} runtime changes dropped"), reply);
             }
         }
     }
 
     pub(super) fn start_edit(
         &mut self,
-        now: Time,
         overlay: Overlay,
         message: String,
         reply: tokio::sync::oneshot::Sender<Reply>,
     ) {
-        // Probes stop and start at once; tables follow with the job.
-        self.world.overlay = overlay;
-        self.health
-            .configure(now, &self.world.config, &self.world.overlay);
+        let overlay = Arc::new(overlay);
+        let old = std::mem::replace(&mut self.world.overlay, overlay);
+        self.retired.add(old);
         self.start_job(move |world| job::edit(world, message, reply));
     }
 
@@ -131,8 +123,8 @@ impl<D: Dataplane> Control<D> {
                 tracing::info!("{message}");
                 self.status.last_change = (now, message.clone());
             }
-            self.show(now);
         }
+        self.show(now);
         if let Some(reply) = done.reply {
             let _ = reply.send(result); // Whoever asked may have gone.
         }
@@ -153,84 +145,87 @@ impl<D: Dataplane> Control<D> {
         self.take_over(now, what, world);
     }
 
-    /// Runs by what a job came to.
-    pub(super) fn take_over(&mut self, now: Time, what: What, world: World) {
-        self.world.snapshot = world.snapshot;
-        self.world.holders = world.holders;
+    /// Runs by what a job came to; [`Self::show`] belongs after it.
+    pub(super) fn take_over(&mut self, now: Time, what: What, mut world: World) {
+        // What came in while the job ran is not in its copy.
+        world.mirror = self.world.mirror.clone();
+        world.verdicts = self.world.verdicts.clone();
+        self.retired.add_all(&self.world, &world);
+        self.world = world;
         self.quorums_changed(now);
         if what == What::Reload {
-            self.world.config = world.config;
-            self.world.overlay = world.overlay;
-            self.health
-                .configure(now, &self.world.config, &self.world.overlay);
             self.status.revision += 1;
-            // A server with another target is another server, and down until it passes.
-            self.dirty |= self
-                .world
-                .config
-                .services
-                .iter()
-                .any(|s| s.health.is_some());
         }
         self.publish(now);
     }
 
     /// Hands the present tables to the workers and to everything here that follows them.
     pub(super) fn publish(&mut self, now: Time) {
-        let tables = self.world.snapshot.tables.clone();
-        self.responder.configure(now, &tables);
-        self.uplink.configure(&tables);
-        self.paths.configure(&tables);
-        (self.suppression).configure(now, Arc::clone(&self.world.holders));
-        self.scripts.configure(now, &self.world.config);
-        let (config, out) = (&self.world.config, &mut self.vrrp_actions);
-        self.routers.configure(now, config, tables.clone(), out);
+        let world = &self.world;
+        let (tables, config) = (&world.snapshot.tables, &world.config);
+        self.responder.configure(now, Arc::clone(&world.homes));
+        self.uplink.configure(tables);
+        self.paths.configure(tables);
+        (self.suppression).configure(now, Arc::clone(&world.holders));
+        self.scripts.configure(now, config);
+        self.health.configure(now, &world.roster);
+        let (all, out) = (Arc::clone(tables), &mut self.vrrp_actions);
+        self.routers.configure(now, config, all, out);
         self.perform_vrrp(now);
-        if let Some(kernel) = &self.kernel {
-            let wanted = wanted_neighbours(&tables, &self.world.config, &kernel.taps);
-            kernel.netlink.keep(wanted);
+        if let Some(kernel) = &mut self.kernel {
+            kernel.keep(&self.world.neighbours);
         }
-        self.dataplane.publish(tables);
+        self.dataplane
+            .publish(Arc::clone(&self.world.snapshot.tables));
         self.published_at = now;
-        self.show(now);
+    }
+
+    /// Goes on with the report of health, or begins one if that is due. It is shown once it is
+    /// complete.
+    pub(super) fn report_health(&mut self, now: Time) {
+        if !self.health.board().is_reporting() {
+            let changed = self.reported != self.health.board().revision();
+            if !changed && now < self.report_at {
+                return;
+            }
+            self.reported = self.health.board().revision();
+            self.report_at = now + HEALTH_INTERVAL;
+        }
+        if let Some(report) = self.health.report(now, REPORTED_PER_TURN) {
+            let old = std::mem::replace(&mut self.status.health, Arc::new(report));
+            self.retired.add(old);
+            self.stale = true;
+        }
     }
 
     /// Replaces the status that others see.
     pub(super) fn show(&mut self, now: Time) {
-        self.status_at = now;
-        let due = now.since(self.health_at) >= HEALTH_INTERVAL;
-        if due || std::mem::take(&mut self.stale) || self.status.health.is_empty() {
-            self.health_at = now;
-            self.status.health = Arc::new(self.health.board().report(now));
+        self.report_health(now);
+        (self.status_at, self.stale) = (now, false);
+        let (world, board) = (&self.world, self.health.board());
+        let status = &mut self.status;
+        if std::mem::replace(&mut self.vips_shown, self.responder.revision())
+            != self.responder.revision()
+        {
+            status.vips = Arc::new(self.responder.vips().map(VipStatus::from).collect());
         }
-        let vip = |(vip, role, ports, conflicts): (_, _, &[PortId], _)| VipStatus {
-            vip,
-            role,
-            ports: ports.to_vec(),
-            conflicts,
-        };
-        let status = Status {
-            config: Some(self.world.config.clone()),
-            config_file: self.path.display().to_string(),
-            overlay: self.world.overlay.clone(),
-            verdicts: self.health.board().verdicts().clone(),
-            quorums: self.world.snapshot.quorums.clone(),
-            brakes: self.health.board().brakes(),
-            lateness: self.health.board().lateness().clone(),
-            tables: self.world.snapshot.tables.clone(),
-            mirror: self.world.mirror.clone(),
-            links: self.links.clone(),
-            vips: self.responder.vips().map(vip).collect(),
-            arp_replies: self.responder.replies(),
-            uplink: self.uplink.counters().clone(),
-            vrrp: self.routers.report(),
-            leaks: self.suppression.leaks(now),
-            vrrp_errors: *self.routers.errors(),
-            now,
-            ..self.status.clone()
-        };
+        status.config = Some(Arc::clone(&world.config));
+        status.overlay = Arc::clone(&world.overlay);
+        status.verdicts = board.verdicts().clone();
+        status.quorums = Arc::clone(&world.snapshot.quorums);
+        status.brakes = board.brakes();
+        status.lateness = board.lateness().clone();
+        status.tables = Arc::clone(&world.snapshot.tables);
+        status.mirror = world.mirror.clone();
+        status.links = self.links.clone();
+        status.arp_replies = self.responder.replies();
+        status.uplink = self.uplink.counters().clone();
+        status.vrrp = self.routers.report();
+        status.leaks = self.suppression.leaks(now);
+        status.vrrp_errors = *self.routers.errors();
+        status.vrrp_refusals = self.routers.refusals(now);
+        status.now = now;
         self.commands.status.send_replace(Arc::new(status.clone()));
-        self.status = status;
     }
 }
 

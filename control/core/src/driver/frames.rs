@@ -113,12 +113,15 @@ impl<D: Dataplane> Control<D> {
             .inject(port, &frame::tag(frame, vlan.map(|vlan| vlan.0)))
     }
 
-    /// Frames from the kernel, out of their ports.
+    /// Frames from the kernel, out of their ports; in each turn another port comes first.
     pub(super) fn kernel_frames(&mut self, now: Time) -> usize {
         let mut count = 0;
         let mut buffer = std::mem::take(&mut self.buffer);
-        for port in (0..).map(PortId).take(self.world.config.ports.len()) {
-            for _ in 0..FRAMES_PER_TURN {
+        let ports = self.world.config.ports.len();
+        self.first = (self.first + 1) % ports.max(1);
+        let all = (0..).map(PortId).take(ports);
+        for port in all.cycle().skip(self.first).take(ports) {
+            while count < FRAMES_PER_TURN {
                 let tap = self
                     .kernel
                     .as_ref()

@@ -81,7 +81,6 @@ impl<D: Dataplane> Control<D> {
     /// Takes in results and starts what is due.
     pub(super) fn probe(&mut self, now: Time) {
         let mut changes = Vec::new();
-        let before = self.health.board().revision();
         let mut routes = Routes {
             dataplane: &mut self.dataplane,
             paths: &mut self.paths,
@@ -107,8 +106,6 @@ impl<D: Dataplane> Control<D> {
             });
             self.stale = true;
         }
-        // Weights of slow starts are verdicts too.
-        self.dirty |= self.health.board().revision() != before;
     }
 
     /// Tells of services that lost or found their quorum with the new tables.

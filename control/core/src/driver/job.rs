@@ -2,39 +2,20 @@
 //! inherits the control CPU; one job at a time, so that each builds on the tables of the last.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use weir_engine::steering::Steering;
 
 use super::command::Reply;
+use super::world::World;
 use crate::config::{self, Config, FILE_LEN_MAX, Loaded};
-use crate::health::Verdicts;
-use crate::mirror::Mirror;
-use crate::overlay::{self, Overlay};
-use crate::ports::PortFact;
-use crate::reconcile::{Inputs, ReconcileError, Snapshot, reconcile};
-use crate::suppression::Holders;
+use crate::overlay;
 
 /// The last accepted file in the state directory.
 pub const LAST_GOOD: &str = "last-good.yaml";
-
-/// The present world, copied for a job; all large parts are shared.
-#[derive(Clone, Debug)]
-pub(super) struct World {
-    pub(super) snapshot: Snapshot,
-    /// Who holds VIPs by these tables.
-    pub(super) holders: Arc<Holders>,
-    pub(super) config: Arc<Config>,
-    pub(super) overlay: Overlay,
-    pub(super) verdicts: Verdicts,
-    pub(super) mirror: Mirror,
-    pub(super) facts: Arc<[PortFact]>,
-    pub(super) steering: Steering,
-    pub(super) state: Option<PathBuf>,
-}
 
 /// What a job came to.
 #[derive(Debug)]
@@ -58,42 +39,29 @@ pub(super) enum What {
     Reload,
 }
 
-impl World {
-    /// What tables follow from.
-    pub(super) fn inputs(&self) -> Inputs<'_> {
-        Inputs {
-            config: &self.config,
-            overlay: &self.overlay,
-            health: &self.verdicts,
-            mirror: &self.mirror,
-            ports: &self.facts,
-            steering: &self.steering,
-        }
-    }
-
-    fn reconcile(mut self) -> Result<Self, String> {
-        self.update().map_err(|error| error.to_string())?;
-        Ok(self)
-    }
-
-    /// Makes tables, and what is made of them, follow from the rest.
-    pub(super) fn update(&mut self) -> Result<(), ReconcileError> {
-        self.snapshot = reconcile(&self.snapshot, &self.inputs())?;
-        let holders = Holders::of(&self.snapshot.tables);
-        if holders != *self.holders {
-            self.holders = Arc::new(holders);
-        }
-        Ok(())
-    }
-}
-
 /// Starts a job on a helper thread, which leaves the CPU to the control thread's turns.
 pub(super) fn start(job: impl FnOnce() -> Done + Send + 'static) -> JoinHandle<Done> {
     tokio::task::spawn_blocking(|| {
-        // The thread inherited the control thread's niceness; giving that up is always allowed.
-        let _ = rustix::process::setpriority_process(None, 0);
+        be_nice();
         job()
     })
+}
+
+/// Frees things on a helper thread; at once where the caller has a clock of its own, and no
+/// threads.
+pub(super) fn free(things: impl Send + 'static) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    runtime.spawn_blocking(|| {
+        be_nice();
+        drop(things);
+    });
+}
+
+/// A helper thread inherited the control thread's niceness; giving that up is always allowed.
+fn be_nice() {
+    let _ = rustix::process::setpriority_process(None, 0);
 }
 
 /// New tables for a changed world.
@@ -108,7 +76,7 @@ pub(super) fn refresh(world: World) -> Done {
 }
 
 /// New tables for a changed overlay, which is kept in the state directory.
-pub(super) fn edit(world: World, message: String, reply: oneshot::Sender<Reply>) -> Done {
+pub(super) fn edit(mut world: World, message: String, reply: oneshot::Sender<Reply>) -> Done {
     let stored = world
         .state
         .as_deref()
@@ -118,6 +86,7 @@ pub(super) fn edit(world: World, message: String, reply: oneshot::Sender<Reply>)
         // A full disk must not keep the operator from draining a server.
         Err(error) => format!("{message}; lost at restart: {error}"),
     };
+    world.enlist();
     Done {
         what: What::Edit,
         outcome: world.reconcile(),
@@ -194,16 +163,19 @@ pub(super) fn accept(
     // Ports keep the numbers they started with, in whatever order the file lists them now.
     let number = |name: &str| world.config.ports.iter().position(|port| port.name == name);
     config.ports.sort_by_key(|port| number(&port.name));
-    let dropped = world.overlay.prune(&config);
+    let mut overlay = (*world.overlay).clone();
+    let dropped = overlay.prune(&config);
     let notes: Vec<String> = dropped
         .iter()
         .map(|name| format!("warning: runtime change of {name} dropped: it is not configured"))
         .collect();
-    if let (false, Some(state)) = (dropped.is_empty(), &world.state)
-        && let Err(error) = world.overlay.store(state)
-    {
-        tracing::warn!(%error, "the overlay could not be kept");
+    if !dropped.is_empty() {
+        if let Some(Err(error)) = world.state.as_ref().map(|state| overlay.store(state)) {
+            tracing::warn!(%error, "the overlay could not be kept");
+        }
+        world.overlay = Arc::new(overlay);
     }
     world.config = Arc::new(config);
+    world.enlist();
     Ok((world.reconcile()?, notes))
 }

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use weir_engine::id::PortId;
-use weir_engine::tables::Tables;
 
 use super::StartError;
+use super::world::Neighbours;
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::mirror::Mirror;
@@ -21,6 +22,8 @@ pub(super) struct Kernel {
     pub(super) taps: Taps,
     pub(super) netlink: Netlink,
     pub(super) view: watch::Receiver<View>,
+    /// The neighbours that the kernel was last told to keep.
+    kept: Arc<Neighbours>,
     /// Held so that the kernel stays off the devices.
     _guards: Vec<Guard>,
 }
@@ -65,6 +68,7 @@ impl Kernel {
             taps,
             netlink,
             view,
+            kept: Arc::default(),
             _guards: guards,
         })
     }
@@ -83,58 +87,19 @@ impl Kernel {
         self.view.borrow().mirror.clone()
     }
 
+    /// Has the kernel keep these neighbours resolved.
+    pub(super) fn keep(&mut self, neighbours: &Arc<Neighbours>) {
+        let told = Arc::ptr_eq(neighbours, &self.kept);
+        // An order that finds no room comes again with the next tables.
+        if !told && self.netlink.keep(Arc::clone(neighbours)) {
+            self.kept = Arc::clone(neighbours);
+        }
+    }
+
     /// Has the kernel ask for a neighbour, unless it knows it.
     pub(super) fn resolve(&self, port: PortId, neighbour: IpAddr) {
         if let Some(interface) = self.taps.interface(port) {
             self.netlink.resolve(interface, neighbour);
         }
     }
-}
-
-/// The neighbours that every server's frames need: servers and gateways, by interface.
-pub(super) fn wanted_neighbours(
-    tables: &Tables,
-    config: &Config,
-    taps: &Taps,
-) -> Vec<(u32, IpAddr)> {
-    let fixed = |port: PortId, address| {
-        let port = config.ports.get(port.index());
-        port.is_some_and(|port| port.neighbours.iter().any(|n| n.address == address))
-    };
-    let neighbour = |address: IpAddr| match address {
-        IpAddr::V4(a) => tables
-            .v4
-            .routes
-            .lookup(a)
-            .map(|route| (route.port, route.gateway.unwrap_or(a).into())),
-        IpAddr::V6(a) => tables
-            .v6
-            .routes
-            .lookup(a)
-            .map(|route| (route.port, route.gateway.unwrap_or(a).into())),
-    };
-    let servers = tables
-        .servers
-        .iter()
-        .flatten()
-        .filter_map(|s| neighbour(s.address));
-    let gateways = config
-        .ports
-        .iter()
-        .flat_map(|p| &p.gateway)
-        .filter_map(|g| neighbour(*g));
-    let peers = config
-        .vrrp
-        .iter()
-        .flat_map(|v| &v.peers)
-        .filter_map(|peer| neighbour(*peer));
-    let mut all: Vec<(u32, IpAddr)> = servers
-        .chain(gateways)
-        .chain(peers)
-        .filter(|(port, address)| !fixed(*port, *address))
-        .filter_map(|(port, address)| Some((taps.interface(port)?, address)))
-        .collect();
-    all.sort_unstable();
-    all.dedup();
-    all
 }

@@ -17,8 +17,8 @@ use crate::overlay::Overlay;
 use crate::reconcile::Quorums;
 use crate::suppression::Leak;
 use crate::uplink::UplinkCounters;
-use crate::vrrp::InstanceStatus;
 use crate::vrrp::packet::Reject;
+use crate::vrrp::{InstanceStatus, Refusal};
 
 /// Everything that `weir show` and `/metrics` need of the control thread.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub struct Status {
     /// The file it came from.
     pub config_file: String,
     /// Runtime changes on top.
-    pub overlay: Overlay,
+    pub overlay: Arc<Overlay>,
     /// Which checked servers are up.
     pub verdicts: Verdicts,
     /// Which services have their quorum.
@@ -46,7 +46,7 @@ pub struct Status {
     /// Link state by port.
     pub links: Map<PortId, bool>,
     /// VIPs as ARP and neighbour discovery see them.
-    pub vips: Vec<VipStatus>,
+    pub vips: Arc<Vec<VipStatus>>,
     /// ARP and neighbour discovery answers sent.
     pub arp_replies: u64,
     /// Frames between ports and TAPs.
@@ -57,6 +57,8 @@ pub struct Status {
     pub vrrp: Vec<InstanceStatus>,
     /// Refused adverts, by [`Reject`].
     pub vrrp_errors: [u64; Reject::COUNT],
+    /// The last refused advert of each kind, of late.
+    pub vrrp_refusals: Vec<Refusal>,
     /// Accepted configurations since start, the first included.
     pub revision: u64,
     /// Refused ones.
@@ -77,7 +79,18 @@ pub struct VipStatus {
     /// Whether it is ours to answer for.
     pub role: Role,
     /// On which ports.
-    pub ports: Vec<PortId>,
+    pub ports: Arc<[PortId]>,
     /// How often somebody else claimed it.
     pub conflicts: u64,
+}
+
+impl From<(IpAddr, Role, &Arc<[PortId]>, u64)> for VipStatus {
+    fn from((vip, role, ports, conflicts): (IpAddr, Role, &Arc<[PortId]>, u64)) -> Self {
+        Self {
+            vip,
+            role,
+            ports: Arc::clone(ports),
+            conflicts,
+        }
+    }
 }

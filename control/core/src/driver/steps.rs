@@ -7,7 +7,8 @@
 use weir_engine::time::Time;
 
 use super::command::Commands;
-use super::job::{self, What, World};
+use super::job::{self, What};
+use super::world::World;
 use super::{Control, Dataplane, Setup};
 use crate::config::Config;
 use crate::reconcile::ReconcileError;
@@ -54,6 +55,7 @@ impl<D: Dataplane> Control<D> {
     /// Runs by a changed configuration from `now` on.
     pub fn adopt_change(&mut self, now: Time, change: Change) {
         self.take_over(now, What::Reload, change.0);
+        self.show(now);
     }
 
     /// Makes an Active instance and its group, or without a name all, step down in favour of any

@@ -5,9 +5,10 @@
 
 mod passive;
 mod report;
+mod roster;
 mod schedule;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +20,18 @@ use weir_engine::time::Time;
 use super::brake::Group;
 use super::machine::{Finding, Machine, Outcome, State, Turn};
 use super::{Verdict, Verdicts};
-use crate::config::{Config, HealthCheck, Mode, Server, ServerState, Service};
-use crate::overlay::Overlay;
+use crate::config::HealthCheck;
 use passive::Watched;
+use report::Draft;
 pub use report::{ServerHealth, Standing};
+use roster::Pending;
+pub use roster::Roster;
 use schedule::Schedule;
 
 /// Probes in flight at once: each has one descriptor and one deadline. Others wait their turn.
 pub const PROBES_MAX: usize = 8192;
+/// Probes that are started in one step: some 100 µs of work.
+const PROBES_PER_STEP: usize = 32;
 /// Steps in which the weight of a recovered server grows.
 const SLOW_START_STEPS: u8 = 10;
 
@@ -93,13 +98,22 @@ struct Checked {
 /// All checked servers.
 #[derive(Debug)]
 pub struct Board {
-    checks: Map<CheckId, Checked>,
-    by_name: Map<Name, CheckId>,
+    /// A tree: a hash table that grows moves all of them at once.
+    checks: BTreeMap<CheckId, Checked>,
+    by_name: BTreeMap<Name, CheckId>,
+    /// The roster that was given last.
+    last: Option<Arc<Roster>>,
+    /// What of it is not taken over yet.
+    pending: Pending,
+    /// The report that is being made.
+    draft: Option<Draft>,
     /// By name of the check.
     groups: Map<String, Group>,
     schedule: Schedule,
     /// Services with passive checks.
     watched: Map<Arc<str>, Watched>,
+    /// When the first of them is due, or earlier if that one is gone.
+    watch_due: Option<Time>,
     /// Steps of slow starts that are due.
     ramps: BTreeSet<(Time, CheckId)>,
     verdicts: Verdicts,
@@ -112,11 +126,15 @@ impl Board {
     /// An empty board; `seed` varies the probes' timing between directors.
     pub fn new(seed: u64) -> Self {
         Self {
-            checks: Map::default(),
-            by_name: Map::default(),
+            checks: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            last: None,
+            pending: Pending::default(),
+            draft: None,
             groups: Map::default(),
             schedule: Schedule::new(seed),
             watched: Map::default(),
+            watch_due: None,
             ramps: BTreeSet::new(),
             verdicts: Verdicts::default(),
             revision: 0,
@@ -124,140 +142,10 @@ impl Board {
         }
     }
 
-    /// Takes over a configuration. Servers whose target did not change keep state and history.
-    pub fn configure(&mut self, now: Time, config: &Config, overlay: &Overlay) {
-        let mut old = std::mem::take(&mut self.by_name);
-        let mut fresh = Vec::new();
-        for (service, server, check) in checked(config, overlay) {
-            let port = service.probe_port(server).map_or(0, |port| port.0);
-            let target = SocketAddr::new(server.address, port);
-            let vip = is_path(check, server).then(|| SocketAddr::new(service.address, port));
-            let key = (Arc::from(&*service.name), Arc::from(&*server.name));
-            let known = old.get(&key).copied();
-            let kept = known.filter(|id| self.checks.get(id).is_some_and(|c| c.target == target));
-            if let Some(id) = kept {
-                old.remove(&key);
-                self.keep(now, id, vip, check, service.slow_start);
-                self.by_name.insert(key, id);
-            } else {
-                let id = CheckId(self.id_next);
-                self.id_next += 1;
-                self.by_name.insert(key.clone(), id);
-                let checked = Checked {
-                    name: key,
-                    target,
-                    vip,
-                    check: check.clone(),
-                    slow_start: service.slow_start,
-                    machine: Machine::new(now, check),
-                    ramp: None,
-                    verdict: Verdict::DOWN,
-                    flows: None,
-                    started: (now, Duration::ZERO),
-                };
-                fresh.push(id);
-                self.checks.insert(id, checked);
-            }
-        }
-        for id in old.into_values() {
-            self.remove(id);
-        }
-        self.begin(now, &fresh);
-        let checks = self
-            .checks
-            .values()
-            .map(|checked| checked.check.name.as_str());
-        let used: BTreeSet<&str> = checks.collect();
-        self.groups.retain(|name, _| used.contains(name.as_str()));
-    }
-
-    /// Starts with new servers, and looks anew at who is watched.
-    fn begin(&mut self, now: Time, fresh: &[CheckId]) {
-        let asked = fresh.iter().filter_map(|id| {
-            let check = &self.checks.get(id)?.check;
-            check.probe.asks().then_some((*id, check.interval))
-        });
-        self.schedule.begin(now, &asked.collect::<Vec<_>>());
-        for id in fresh {
-            self.join(*id);
-            self.judge(*id);
-        }
-        self.watched.clear();
-        let mut all: Vec<CheckId> = self.by_name.values().copied().collect();
-        all.sort_unstable();
-        for id in all {
-            self.begin_watch(now, id);
-        }
-    }
-
-    /// Takes over what may change about a server that stays.
-    fn keep(
-        &mut self,
-        now: Time,
-        id: CheckId,
-        vip: Option<SocketAddr>,
-        check: &Arc<HealthCheck>,
-        slow_start: Duration,
-    ) {
-        let Some(checked) = self.checks.get_mut(&id) else {
-            return;
-        };
-        let moved = checked.check.name != check.name;
-        let (asked, asks) = (checked.check.probe.asks(), check.probe.asks());
-        if moved {
-            let was_up = checked.machine.is_up();
-            if let Some(group) = self.groups.get_mut(&checked.check.name) {
-                group.forget(id, was_up);
-            }
-        }
-        (checked.vip, checked.slow_start) = (vip, slow_start);
-        checked.check = check.clone();
-        match (asked, asks) {
-            (true, true) => {
-                let latest = now + interval(checked);
-                self.schedule.bring_forward(id, latest);
-            }
-            (false, true) => self.schedule.begin(now, &[(id, check.interval)]),
-            (true, false) => self.schedule.forget(id),
-            (false, false) => {}
-        }
-        if moved {
-            self.join(id);
-            self.judge(id);
-        }
-    }
-
-    /// Counts a server in the group of its check.
-    fn join(&mut self, id: CheckId) {
-        let Some(checked) = self.checks.get(&id) else {
-            return;
-        };
-        let group = self.groups.entry(checked.check.name.clone()).or_default();
-        if checked.machine.is_up() {
-            let released = group.rose(id);
-            for id in released.into_iter().flatten() {
-                self.judge(id);
-            }
-        }
-    }
-
-    fn remove(&mut self, id: CheckId) {
-        let Some(checked) = self.checks.remove(&id) else {
-            return;
-        };
-        self.schedule.forget(id);
-        if let Some(group) = self.groups.get_mut(&checked.check.name) {
-            group.forget(id, checked.machine.is_up());
-        }
-        // The name may be in use again, with another target.
-        if !self.by_name.contains_key(&checked.name) {
-            self.verdicts.remove(&checked.name.0, &checked.name.1);
-            self.revision += 1;
-        }
-    }
-
-    /// The probes to start at `now`, as many as may be in flight; and what else is due.
+    /// Some of the probes to start at `now`, as many as may be in flight; and what else is due.
+    /// What is left is due at once.
     pub fn expire(&mut self, now: Time, out: &mut Vec<Job>, changes: &mut Vec<Change>) {
+        self.follow(now);
         while let Some(&(_, id)) = self.ramps.first().filter(|(due, _)| *due <= now) {
             self.ramps.pop_first();
             self.grow(now, id);
@@ -270,7 +158,10 @@ impl Board {
             .collect();
         let reason = "the brake's time is over and it still does not answer";
         changes.extend(released.into_iter().filter_map(|id| self.told(id, reason)));
-        while let Some((due, id)) = self.schedule.next(now) {
+        for _ in 0..PROBES_PER_STEP {
+            let Some((due, id)) = self.schedule.next(now) else {
+                return;
+            };
             let Some(checked) = self.checks.get_mut(&id) else {
                 self.schedule.end(None);
                 continue;
@@ -288,6 +179,9 @@ impl Board {
 
     /// When [`Self::expire`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
+        if !self.pending.is_empty() {
+            return Some(Time::ZERO);
+        }
         let ramp = self.ramps.first().map(|(due, _)| *due);
         let brakes = self.groups.values().filter_map(Group::holding);
         let brake = brakes.map(|(_, _, until)| until).min();
@@ -417,32 +311,6 @@ impl Board {
     }
 }
 
-/// Whether a probe of `server` goes the clients' way.
-fn is_path(check: &HealthCheck, server: &Server) -> bool {
-    let rewritten = match server.mode {
-        Mode::Dr | Mode::Tunnel(_) => true,
-        Mode::Nat => false, // A client's packet reaches it at its own address too.
-    };
-    rewritten && check.path.unwrap_or(true) && check.probe.asks_port()
-}
-
-/// Every server that has a check and is not in maintenance.
-fn checked<'a>(
-    config: &'a Config,
-    overlay: &'a Overlay,
-) -> impl Iterator<Item = (&'a Service, &'a Server, &'a Arc<HealthCheck>)> {
-    let services = config.services.iter();
-    services
-        .filter_map(|service| Some((service, service.health.as_ref()?)))
-        .flat_map(move |(service, check)| {
-            let in_use = move |server: &&Server| {
-                overlay.effective(service, server).0 != ServerState::Maintenance
-            };
-            let servers = service.servers.iter().filter(in_use);
-            servers.map(move |server| (service, server, check))
-        })
-}
-
 /// How long until a server's next probe.
 fn interval(checked: &Checked) -> Duration {
     match checked.machine.state() {
@@ -452,4 +320,4 @@ fn interval(checked: &Checked) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

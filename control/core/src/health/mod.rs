@@ -40,10 +40,10 @@ impl Verdict {
 /// What health says of every checked server, by service and server name; servers of services
 /// without a check do not appear.
 ///
-/// Cheap to clone: services share their entries until one changes.
+/// Clones share everything; who then changes something copies what is between it and the root.
 #[derive(Clone, Debug, Default)]
 pub struct Verdicts {
-    services: Map<Arc<str>, Arc<Map<Arc<str>, Verdict>>>,
+    services: Arc<Map<Arc<str>, Arc<Map<Arc<str>, Verdict>>>>,
 }
 
 impl Verdicts {
@@ -64,18 +64,20 @@ impl Verdicts {
 
     /// Sets one server's verdict.
     pub fn set(&mut self, service: &Arc<str>, server: &Arc<str>, verdict: Verdict) {
-        let servers = self.services.entry(service.clone()).or_default();
+        let services = Arc::make_mut(&mut self.services);
+        let servers = services.entry(service.clone()).or_default();
         Arc::make_mut(servers).insert(server.clone(), verdict);
     }
 
     /// Forgets one server.
     pub fn remove(&mut self, service: &str, server: &str) {
-        let Some(servers) = self.services.get_mut(service) else {
+        let services = Arc::make_mut(&mut self.services);
+        let Some(servers) = services.get_mut(service) else {
             return;
         };
         Arc::make_mut(servers).remove(server);
         if servers.is_empty() {
-            self.services.remove(service);
+            services.remove(service);
         }
     }
 }

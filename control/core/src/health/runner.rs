@@ -1,7 +1,9 @@
 //! Runs the board's probes on a thread of their own: a TLS handshake or a regular expression never
 //! takes from the control thread's turns. Jobs go there and results come back over channels.
 
+use std::fmt::Display;
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::mpsc;
@@ -9,11 +11,12 @@ use tokio::time::Instant;
 use weir_engine::counters::Outcomes;
 use weir_engine::time::Time;
 
-use super::board::{Board, Change, Job, Name};
+use super::board::{Board, Change, Job, Name, Roster, ServerHealth};
 use super::machine::Outcome;
 use super::probe::{self, Way};
-use crate::config::Config;
-use crate::overlay::Overlay;
+
+/// Results that are taken in at once: some 100 µs of work if each changes a verdict.
+const RESULTS_PER_TURN: usize = 16;
 
 /// Whoever knows how probes get to their servers.
 pub trait Ways {
@@ -52,17 +55,19 @@ impl Thread {
         // Both are bounded by the number of probes in flight.
         let (orders, incoming) = mpsc::unbounded_channel();
         let (outgoing, results) = mpsc::unbounded_channel();
-        raise_descriptor_limit();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let body = move || {
+            // It inherits the control thread's; leaving the CPU to turns needs no right.
+            let _ = rustix::process::setpriority_process(None, 0);
+            raise_descriptor_limit();
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            match builder.enable_all().build() {
+                Ok(runtime) => runtime.block_on(serve(incoming, outgoing)),
+                Err(error) => tracing::error!(%error, "no runtime for probes"),
+            }
+        };
         thread::Builder::new()
             .name("weir-health".into())
-            .spawn(move || {
-                // It inherits the control thread's; leaving the CPU to turns needs no right.
-                let _ = rustix::process::setpriority_process(None, 0);
-                runtime.block_on(serve(incoming, outgoing));
-            })?;
+            .spawn(body)?;
         Ok(Self { orders, results })
     }
 }
@@ -77,16 +82,24 @@ impl Runner {
         }
     }
 
-    /// Takes over a configuration; see [`Board::configure`].
-    pub fn configure(&mut self, now: Time, config: &Config, overlay: &Overlay) {
-        self.board.configure(now, config, overlay);
+    /// Takes over a roster; see [`Board::configure`].
+    pub fn configure(&mut self, now: Time, roster: &Arc<Roster>) {
+        self.board.configure(now, roster);
     }
 
-    /// Takes in results that have arrived and starts what is due; never waits. Servers that went
-    /// up or down are added to `changes`.
+    /// Goes on with a report; see [`Board::report`].
+    pub fn report(&mut self, now: Time, count: usize) -> Option<Vec<ServerHealth>> {
+        self.board.report(now, count)
+    }
+
+    /// Takes in some of the results that have arrived and starts some of what is due; never waits,
+    /// and leaves the rest to the next call. Servers that went up or down are added to `changes`.
     pub fn turn(&mut self, now: Time, ways: &mut dyn Ways, changes: &mut Vec<Change>) {
         if let Some(thread) = &mut self.thread {
-            while let Ok((job, way, mut outcome)) = thread.results.try_recv() {
+            for _ in 0..RESULTS_PER_TURN {
+                let Ok((job, way, mut outcome)) = thread.results.try_recv() else {
+                    break;
+                };
                 ways.close(now, &job, &way, &mut outcome);
                 self.board.finish(now, job.id, outcome, changes);
             }
@@ -97,27 +110,27 @@ impl Runner {
         self.board.watch(now, &mut |name| ways.flows(name), changes);
         self.board.expire(now, &mut self.jobs, changes);
         for job in std::mem::take(&mut self.jobs) {
-            match self.orders() {
-                Ok(orders) => {
-                    let way = ways.open(now, &job);
-                    // The thread only goes away with this runner.
-                    let _ = orders.send((job, way, Instant::now()));
-                }
-                Err(error) => {
-                    let outcome = Outcome::local(format!("no thread for probes: {error}"));
-                    self.board.finish(now, job.id, outcome, changes);
-                }
+            let way = ways.open(now, &job);
+            if let Err((mut outcome, order)) = self.order((job, way, Instant::now())) {
+                let (job, way, _) = order;
+                ways.close(now, &job, &way, &mut outcome);
+                self.board.finish(now, job.id, outcome, changes);
             }
         }
     }
 
-    /// The thread's end for orders; started if it does not run.
-    fn orders(&mut self) -> io::Result<&mpsc::UnboundedSender<Order>> {
-        let thread = match self.thread.take() {
-            Some(thread) => thread,
-            None => Thread::start()?,
+    /// Hands an order to the thread, which is started if it does not run.
+    fn order(&mut self, order: Order) -> std::result::Result<(), (Outcome, Order)> {
+        let failed = |error: &dyn Display| Outcome::local(format!("no thread for probes: {error}"));
+        let thread = match self.thread.take().map_or_else(Thread::start, Ok) {
+            Ok(thread) => self.thread.insert(thread),
+            Err(error) => return Err((failed(&error), order)),
         };
-        Ok(&self.thread.insert(thread).orders)
+        thread.orders.send(order).map_err(|unsent| {
+            let outcome = failed(&unsent);
+            self.thread = None; // It has ended; the next order starts another.
+            (outcome, unsent.0)
+        })
     }
 
     /// The verdicts and reports.

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -54,7 +55,7 @@ pub struct View {
 #[derive(Debug)]
 enum Order {
     /// Keep these resolved, and no others.
-    Keep(Vec<(u32, IpAddr)>),
+    Keep(Arc<Vec<(PortId, IpAddr)>>),
     /// Resolve this one now.
     Resolve(u32, IpAddr),
 }
@@ -76,6 +77,8 @@ impl Netlink {
     pub async fn start(interfaces: Interfaces) -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         let mut tasks = vec![tokio::spawn(connection)];
+        let taps = interfaces.taps.iter().map(|(index, port)| (*port, *index));
+        let taps: Map<PortId, u32> = taps.collect();
         // Subscribed before the dump, so that nothing falls between the two.
         let socket = subscribe()?;
         let mut model = Model::new(interfaces);
@@ -88,7 +91,7 @@ impl Netlink {
         let (sender, view) = watch::channel(first);
         tasks.push(tokio::spawn(follow(handle.clone(), socket, model, sender)));
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        tasks.push(tokio::spawn(keep_neighbours(handle.clone(), inbox)));
+        tasks.push(tokio::spawn(keep_neighbours(handle.clone(), taps, inbox)));
         Ok(Self {
             handle,
             view,
@@ -107,9 +110,10 @@ impl Netlink {
         self.view.clone()
     }
 
-    /// Has the kernel keep these neighbours resolved, by interface index; entries of an earlier
-    /// call that are missing here are removed. Returns whether there was room for the order.
-    pub fn keep(&self, neighbours: Vec<(u32, IpAddr)>) -> bool {
+    /// Has the kernel keep these neighbours resolved, which are in order and each once; entries of
+    /// an earlier call that are missing here are removed. Returns whether there was room for the
+    /// order.
+    pub fn keep(&self, neighbours: Arc<Vec<(PortId, IpAddr)>>) -> bool {
         self.orders.try_send(Order::Keep(neighbours)).is_ok()
     }
 
@@ -229,10 +233,15 @@ fn apply_all(model: &mut Model, mut bytes: &[u8]) {
 }
 
 /// Carries out orders to the neighbour table, one after the other.
-async fn keep_neighbours(handle: Handle, mut orders: mpsc::Receiver<Order>) {
-    let mut kept: Vec<(u32, IpAddr)> = Vec::new();
+async fn keep_neighbours(
+    handle: Handle,
+    taps: Map<PortId, u32>,
+    mut orders: mpsc::Receiver<Order>,
+) {
+    let mut kept: Arc<Vec<(PortId, IpAddr)>> = Arc::default();
     let mut managed = true;
     let mut refresh = tokio::time::interval(REFRESH);
+    let interface = |port: &PortId| taps.get(port).copied();
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -241,25 +250,37 @@ async fn keep_neighbours(handle: Handle, mut orders: mpsc::Receiver<Order>) {
                     ask(&handle, interface, address).await;
                 }
                 Some(Order::Keep(wanted)) => {
-                    for entry in kept.iter().filter(|entry| !wanted.contains(entry)) {
-                        forget(&handle, *entry).await;
+                    for (port, address) in beyond(&kept, &wanted) {
+                        let Some(interface) = interface(port) else { continue };
+                        forget(&handle, (interface, *address)).await;
                     }
-                    for &(interface, address) in wanted.iter().filter(|e| !kept.contains(e)) {
-                        managed = managed && manage(&handle, interface, address).await;
+                    for (port, address) in beyond(&wanted, &kept) {
+                        let Some(interface) = interface(port) else { continue };
+                        managed = managed && manage(&handle, interface, *address).await;
                         if !managed {
-                            ask(&handle, interface, address).await;
+                            ask(&handle, interface, *address).await;
                         }
                     }
                     kept = wanted;
                 }
             },
             _ = refresh.tick(), if !managed => {
-                for &(interface, address) in &kept {
-                    ask(&handle, interface, address).await;
+                for (port, address) in kept.iter() {
+                    let Some(interface) = interface(port) else { continue };
+                    ask(&handle, interface, *address).await;
                 }
             }
         }
     }
+}
+
+/// What is in `these` and not in `those`; both are in order.
+fn beyond<'a, T: Ord>(these: &'a [T], those: &'a [T]) -> impl Iterator<Item = &'a T> {
+    let mut those = those.iter().peekable();
+    these.iter().filter(move |this| {
+        while those.next_if(|that| that < this).is_some() {}
+        those.peek() != Some(this)
+    })
 }
 
 /// Enters a managed neighbour; `false` if the kernel (before 5.16) does not know such.

@@ -103,8 +103,8 @@ pub enum ReconcileError {
     },
 }
 
-/// One generation of tables, and what the next one needs to know of it.
-#[derive(Clone, Debug)]
+/// One generation of tables, and what the next one needs to know of it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// What workers forward by.
     pub tables: Arc<Tables>,
@@ -114,6 +114,12 @@ pub struct Snapshot {
     pub quorums: Arc<Quorums>,
     /// Those that lost or found it with these tables.
     pub quorum_changes: Vec<(Arc<str>, Quorum)>,
+    pub(crate) ground: Arc<Ground>,
+}
+
+/// What the next generation builds on: who has which slot, and the routes.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
     services: Slots<ServiceKey>,
     servers: Slots<ServerKey>,
     /// VRRP instances by name: their slots are those of the leases.
@@ -148,14 +154,10 @@ struct Placed<'a> {
     server: &'a config::Server,
 }
 
-impl Default for Snapshot {
-    /// Before the first configuration: no tables, no slots.
+impl Default for Ground {
+    /// Before the first configuration: no slots.
     fn default() -> Self {
         Self {
-            tables: Arc::default(),
-            servers_by_name: Arc::default(),
-            quorums: Arc::default(),
-            quorum_changes: Vec::new(),
             services: Slots::new(SERVICES_MAX),
             servers: Slots::new(SERVERS_MAX),
             instances: Slots::new(LEASES_MAX),
@@ -185,26 +187,26 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
         let (configured, opened) = (config.ports.len(), inputs.ports.len());
         return Err(ReconcileError::Ports { configured, opened });
     }
-    let mut next = previous.clone();
-    let slots = place_services(&mut next.services, config)?;
+    let mut ground = (*previous.ground).clone();
+    let slots = place_services(&mut ground.services, config)?;
     let ids = slots.iter().map(|(index, _)| ServiceId(*index));
     let services: Vec<(ServiceId, &config::Service)> = ids.zip(&config.services).collect();
-    let placed = place_servers(&mut next.servers, &slots, config)?;
-    next.servers_by_name = names::of(&placed, &previous.servers_by_name);
-    next.routing = previous.routing.update(config, inputs.mirror);
-    let instances = instances::place(&mut next.instances, config, inputs.ports)?;
+    let placed = place_servers(&mut ground.servers, &slots, config)?;
+    ground.routing = ground.routing.update(config, inputs.mirror);
+    let routing = &ground.routing;
+    let instances = instances::place(&mut ground.instances, config, inputs.ports)?;
     let mut ports = routing::ports(config, inputs.ports, inputs.mirror);
     instances.add_virtual_macs(&mut ports);
     let nat: Vec<NatServer<'_>> = placed.iter().filter_map(Placed::nat).collect();
     let nat = NatSources::new(&nat);
 
-    let mut servers: Vec<Option<Server>> = (0..next.servers.len()).map(|_| None).collect();
+    let mut servers: Vec<Option<Server>> = (0..ground.servers.len()).map(|_| None).collect();
     for p in &placed {
         let stateless = p.nat().is_none_or(|server| nat.is_stateless(&server));
-        servers[p.id.index as usize] = Some(server(p, inputs, &next.routing, stateless));
+        servers[p.id.index as usize] = Some(server(p, inputs, routing, stateless));
     }
-    let mut built: Vec<Option<Arc<Service>>> = vec![None; next.services.len()];
-    (next.quorums, next.quorum_changes) = settle(&placed, &previous.quorums, &mut servers);
+    let mut built: Vec<Option<Arc<Service>>> = vec![None; ground.services.len()];
+    let (quorums, quorum_changes) = settle(&placed, &previous.quorums, &mut servers);
     let mut rest = placed.as_slice();
     for &(id, configured) in &services {
         let (own, others) = rest.split_at(configured.all_servers().count());
@@ -222,12 +224,12 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
         built[id.index()] = Some(service::build(id, configured, &own, old));
     }
     let runtime = &config.runtime;
-    next.tables = Arc::new(Tables {
+    let tables = Tables {
         generation: previous.tables.generation + 1,
         steering: inputs.steering.clone(),
         devices: routing::devices(&ports),
-        v4: family::family(&services, &nat, &ports, &instances, &next.routing.v4),
-        v6: family::family(&services, &nat, &ports, &instances, &next.routing.v6),
+        v4: family::family(&services, &nat, &ports, &instances, &routing.v4),
+        v6: family::family(&services, &nat, &ports, &instances, &routing.v6),
         ports,
         services: built.into(),
         servers: servers.into(),
@@ -238,8 +240,14 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
         },
         instances: instances.into_table(),
         leases: Arc::clone(&previous.tables.leases),
-    });
-    Ok(next)
+    };
+    Ok(Snapshot {
+        tables: Arc::new(tables),
+        servers_by_name: names::of(&placed, &previous.servers_by_name),
+        quorums,
+        quorum_changes,
+        ground: Arc::new(ground),
+    })
 }
 
 /// The slot and generation of each configured service.

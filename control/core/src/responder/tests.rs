@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use weir_engine::tables::{Family, Port, Unserved, Vip as TablesVip};
+use weir_engine::tables::{Family, Port, Tables, Unserved, Vip as TablesVip};
 
 use super::*;
 
@@ -60,9 +60,14 @@ pub(crate) fn tables(role: Role) -> Tables {
     }
 }
 
+/// Has a responder take over tables.
+pub(crate) fn configure(responder: &mut Responder, now: Time, tables: &Tables) {
+    responder.configure(now, Homes::of(tables, &responder.homes));
+}
+
 fn responder(role: Role) -> Responder {
     let mut responder = Responder::default();
-    responder.configure(at(0), &tables(role));
+    configure(&mut responder, at(0), &tables(role));
     responder
 }
 
@@ -243,7 +248,7 @@ fn a6_many_vips_are_announced_at_a_bounded_pace() {
         .map(|i| (Ipv4Addr::new(192, 0, 2, i), vip))
         .collect();
     let mut r = Responder::default();
-    r.configure(at(0), &many);
+    configure(&mut r, at(0), &many);
     let mut all = 0;
     for step in 0..6 {
         let mut out = Vec::new();
@@ -259,14 +264,30 @@ fn a6_many_vips_are_announced_at_a_bounded_pace() {
 }
 
 #[test]
+fn homes_say_what_has_changed_since_those_before() {
+    let first = Homes::of(&tables(Role::Active), &Arc::default());
+    assert_eq!(first.changed.len(), 3);
+    let same = Homes::of(&tables(Role::Active), &first);
+    assert!(Arc::ptr_eq(&same, &first));
+    let mut other = tables(Role::Active);
+    other.v4.vips.remove(&ROUTED);
+    if let Some(vip) = other.v4.vips.get_mut(&VIP) {
+        vip.role = Role::Backup;
+    }
+    let mut changed = Homes::of(&other, &first).changed.clone();
+    changed.sort_unstable();
+    assert_eq!(changed, [IpAddr::from(VIP), ROUTED.into()]);
+}
+
+#[test]
 fn a_vip_that_becomes_ours_is_announced_and_a_kept_one_is_not_again() {
     let mut r = responder(Role::Backup);
-    r.configure(at(0), &tables(Role::Active));
+    configure(&mut r, at(0), &tables(Role::Active));
     let mut out = Vec::new();
     r.expire(at(0), &mut out);
     // VIP on one port, ROUTED on two, VIP6 with its report on one.
     assert_eq!(out.len(), 5);
-    r.configure(at(1), &tables(Role::Active));
+    configure(&mut r, at(1), &tables(Role::Active));
     r.expire(at(1), &mut out);
     assert_eq!(out.len(), 5);
 }
@@ -310,9 +331,9 @@ fn a17_the_group_of_a_vip_that_goes_is_left_unless_another_address_needs_it() {
     let leave = nd::report(MAC, VIP6, nd::Membership::Leave);
     let left = |before: &Tables, after: &Tables| {
         let mut r = Responder::default();
-        r.configure(at(0), before);
+        configure(&mut r, at(0), before);
         r.expire(at(0), &mut Vec::new());
-        r.configure(at(100), after);
+        configure(&mut r, at(100), after);
         let mut out = Vec::new();
         r.expire(at(100), &mut out);
         out.contains(&Action::Send(WAN, leave.clone()))
@@ -361,7 +382,7 @@ fn question(r: &mut Responder, ms: u64) -> (Disposition, Vec<Action>) {
 #[test]
 fn v47_v48_only_the_active_answers_and_with_the_virtual_mac() {
     let mut r = Responder::default();
-    r.configure(at(0), &leased(VIRTUAL_MAC));
+    configure(&mut r, at(0), &leased(VIRTUAL_MAC));
     assert_eq!(question(&mut r, 1), (Disposition::Silent, Vec::new()));
     assert_eq!(r.deadline(), None, "a Backup announces nothing");
     r.set_role(at(2), LEASE, Role::Active);
@@ -382,7 +403,7 @@ fn a17_who_steps_back_leaves_the_group_unless_it_is_active_again_by_then() {
     let leave = Action::Send(WAN, nd::report(MAC, VIP6, nd::Membership::Leave));
     for (again, leaves) in [(false, true), (true, false)] {
         let mut r = Responder::default();
-        r.configure(at(0), &leased(VIRTUAL_MAC));
+        configure(&mut r, at(0), &leased(VIRTUAL_MAC));
         r.set_role(at(0), LEASE, Role::Active);
         r.expire(at(0), &mut Vec::new());
         r.set_role(at(10), LEASE, Role::Backup);
@@ -405,7 +426,7 @@ fn a17_who_steps_back_leaves_the_group_unless_it_is_active_again_by_then() {
 #[test]
 fn a6_v51_who_becomes_active_announces_every_vip_at_once_and_on_its_port_only() {
     let mut r = Responder::default();
-    r.configure(at(0), &leased(VIRTUAL_MAC));
+    configure(&mut r, at(0), &leased(VIRTUAL_MAC));
     r.set_role(at(10), LEASE, Role::Active);
     assert_eq!(r.deadline(), Some(at(10)));
     let mut out = Vec::new();
@@ -423,7 +444,7 @@ fn a6_v51_who_becomes_active_announces_every_vip_at_once_and_on_its_port_only() 
 #[test]
 fn v35_after_a_split_all_vips_are_announced_again() {
     let mut r = Responder::default();
-    r.configure(at(0), &leased(VIRTUAL_MAC));
+    configure(&mut r, at(0), &leased(VIRTUAL_MAC));
     r.set_role(at(0), LEASE, Role::Active);
     let mut out = Vec::new();
     r.expire(at(0), &mut out);
@@ -438,7 +459,7 @@ fn v35_after_a_split_all_vips_are_announced_again() {
 fn the_active_s_own_claim_is_no_conflict_for_a_backup() {
     for (mac, claimant) in [(VIRTUAL_MAC, VIRTUAL_MAC), (MAC, OTHER)] {
         let mut r = Responder::default();
-        r.configure(at(0), &leased(mac));
+        configure(&mut r, at(0), &leased(mac));
         let mut out = Vec::new();
         let mut bytes = arp::announcement(claimant, VIP);
         let frame = Frame::parse(&bytes).unwrap();

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::responder::tests::{
-    CLIENT, DIP, LAN, MAC, OTHER, VIP, VIP6, WAN, arp_frame, at, tables,
+    self as responder, CLIENT, DIP, LAN, MAC, OTHER, VIP, VIP6, WAN, arp_frame, at, tables,
 };
 use crate::{arp, nd};
 use weir_engine::tables::{Role, Tables, Vip};
@@ -24,7 +24,7 @@ fn edge_with(tables: &Tables) -> Edge {
         paths: Paths::default(),
     };
     edge.uplink.configure(tables);
-    edge.responder.configure(at(0), tables);
+    responder::configure(&mut edge.responder, at(0), tables);
     edge
 }
 

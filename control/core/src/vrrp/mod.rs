@@ -26,8 +26,10 @@ use crate::nd;
 use machine::{Event, Machine, PRIORITY_OWNER, Rules, Settings, State, Why};
 use packet::{Accepted, Reject};
 pub(crate) use report::words;
-pub use report::{InstanceStatus, PeerStatus};
+pub use report::{InstanceStatus, PeerStatus, Refusal};
 
+/// Adverts that were refused within so long are shown: two of the longest usual intervals.
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(10);
 /// A refused advert is logged at most so often for each reason (V21).
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -96,6 +98,7 @@ pub struct Routers {
     tables: Arc<Tables>,
     errors: [u64; Reject::COUNT],
     logged: [Option<Time>; Reject::COUNT],
+    refused: [Option<Refusal>; Reject::COUNT],
     /// Scratch space of one step.
     steps: Vec<machine::Action>,
 }
@@ -206,6 +209,12 @@ impl Routers {
             }
             Err(reason) => {
                 self.errors[reason as usize] += 1;
+                self.refused[reason as usize] = Some(Refusal {
+                    reason,
+                    at: now,
+                    port,
+                    source,
+                });
                 let last = &mut self.logged[reason as usize];
                 if last.is_none_or(|at| now.since(at) >= LOG_INTERVAL) {
                     *last = Some(now);
@@ -388,6 +397,17 @@ impl Routers {
     /// Refused adverts by [`Reject`].
     pub fn errors(&self) -> &[u64; Reject::COUNT] {
         &self.errors
+    }
+
+    /// The last refused advert of each kind, if there was one within [`REFUSAL_LIFETIME`].
+    pub fn refusals(&self, now: Time) -> Vec<Refusal> {
+        let lately = |refusal: &&Refusal| now.since(refusal.at) < REFUSAL_LIFETIME;
+        self.refused
+            .iter()
+            .flatten()
+            .filter(lately)
+            .copied()
+            .collect()
     }
 
     /// All instances, for people and metrics.

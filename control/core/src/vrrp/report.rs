@@ -8,6 +8,7 @@ use weir_engine::time::Time;
 
 use super::Router;
 use super::machine::{State, Why};
+use super::packet::Reject;
 use crate::config::VrrpChecksum;
 
 /// One instance, for people and metrics.
@@ -64,6 +65,19 @@ pub struct PeerStatus {
     pub missing: Vec<IpAddr>,
     /// How it sums up (version 3 over IPv4).
     pub checksum: Option<VrrpChecksum>,
+}
+
+/// An advert that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reject,
+    /// When.
+    pub at: Time,
+    /// Where it came in.
+    pub port: PortId,
+    /// Who sent it, as far as that could be read.
+    pub source: Option<IpAddr>,
 }
 
 impl Router {

@@ -150,6 +150,12 @@ fn v11_an_unknown_identifier_is_counted_and_never_answered() {
     director.config.vrrp[0].port = "lan0".into();
     director.hear(20, 0, 200); // The right identifier on another port.
     assert_eq!(director.routers.errors()[Reject::UnknownId as usize], 2);
+    let shown = |ms| director.routers.refusals(at(ms));
+    let [last] = shown(10_019)[..] else {
+        panic!("shown once for each reason");
+    };
+    assert_eq!((last.reason, last.at), (Reject::UnknownId, at(20)));
+    assert!(shown(10_020).is_empty());
 }
 
 #[test]

@@ -365,7 +365,7 @@ fn control_side(families: &mut Families, control: &ControlView) {
         )
         .add(&[], status.arp_replies);
     let mut family = families.counter("weir_arp_conflicts_total", "Others' claims of a VIP.");
-    for vip in &status.vips {
+    for vip in status.vips.iter() {
         family.add(&[("vip", &vip.vip.to_string())], vip.conflicts);
     }
     let mut family = families.counter("weir_uplink_frames_total", "Frames to and from the kernel.");

@@ -87,6 +87,7 @@ fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<P
         }
     }
     super::vrrp::problems(control, &mut list);
+    super::vrrp::refusals(control, &mut list);
     super::health::problems(control, &mut list);
     for service in &control.config.services {
         let own = || {

@@ -92,6 +92,23 @@ pub(crate) fn problems(control: &ControlView, list: &mut Vec<Problem>) {
     }
 }
 
+/// Adverts that are refused: two directors that refuse each other's are both Active, and neither
+/// hears of the other in any other way. Other identifiers are other people's routers.
+pub(crate) fn refusals(control: &ControlView, list: &mut Vec<Problem>) {
+    let strange = |reason| reason != Reject::UnknownId;
+    let refusals = control.status.vrrp_refusals.iter();
+    for refusal in refusals.filter(|refusal| strange(refusal.reason)) {
+        let who = refusal
+            .source
+            .map_or_else(|| "somebody".to_owned(), |ip| ip.to_string());
+        let text = format!("adverts of {who} are refused: {}", refusal.reason.text());
+        let subject = format!("vrrp on {}", control.port_name(refusal.port));
+        let fix = "make `version`, `interval` and `auth` the same on both; if neither hears the \
+                   other, both are Active";
+        list.push(Problem::new("warning", subject, text, fix));
+    }
+}
+
 /// `weir_vrrp_*`.
 pub(crate) fn metrics(families: &mut Families, control: &ControlView) {
     let all = &control.status.vrrp;

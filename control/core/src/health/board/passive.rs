@@ -13,6 +13,9 @@ use super::{Board, Change, CheckId, Name};
 use crate::config::{HealthCheck, Passive, Probe};
 use crate::health::machine::{Finding, Outcome, State};
 
+/// Services that are judged in one step: some 100 µs of work, if each has some ten servers.
+const SERVICES_PER_STEP: usize = 4;
+
 /// Servers of one service that are watched.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -59,15 +62,31 @@ impl Board {
                 check: checked.check.clone(),
                 servers: Vec::new(),
             });
+        service.check = checked.check.clone();
         service.servers.push(id);
+        let due = service.due;
+        self.watch_due = Some(self.watch_due.map_or(due, |at| at.min(due)));
+    }
+
+    /// Watches a server no more.
+    pub(super) fn end_watch(&mut self, id: CheckId) {
+        let Some(checked) = self.checks.get(&id) else {
+            return;
+        };
+        if let Some(service) = self.watched.get_mut(&checked.name.0) {
+            service.servers.retain(|other| *other != id);
+            if service.servers.is_empty() {
+                self.watched.remove(&checked.name.0);
+            }
+        }
     }
 
     /// When [`Self::watch`] has something to do.
     pub(super) fn watch_deadline(&self) -> Option<Time> {
-        self.watched.values().map(|service| service.due).min()
+        self.watch_due
     }
 
-    /// Judges servers by what became of their flows; `outcomes` tells the sums of one server, by
+    /// Judges some of the servers that are due by what became of their flows; `outcomes` tells the sums of one server, by
     /// the names of its service and itself.
     pub fn watch(
         &mut self,
@@ -75,7 +94,11 @@ impl Board {
         outcomes: &mut dyn FnMut(&Name) -> Option<Outcomes>,
         out: &mut Vec<Change>,
     ) {
+        if self.watch_due.is_none_or(|at| now < at) {
+            return;
+        }
         let due = self.watched.values_mut().filter(|s| s.due <= now);
+        let due = due.take(SERVICES_PER_STEP);
         let mut judged = Vec::new();
         for service in due {
             service.due = now + service.check.interval;
@@ -84,6 +107,7 @@ impl Board {
             };
             judged.push((rule, service.servers.clone()));
         }
+        self.watch_due = self.watched.values().map(|service| service.due).min();
         for (rule, servers) in judged {
             let flows: Vec<Flows> = servers
                 .iter()
@@ -172,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::config::Initial;
+    use crate::health::board::tests::configure;
     use crate::overlay::Overlay;
     use crate::testing::{check, config_with, web};
     use weir_engine::tables::Map;
@@ -204,7 +229,12 @@ mod tests {
                 ..check()
             }));
             let mut board = Board::new(1);
-            board.configure(at(0), &config_with(vec![service]), &Overlay::default());
+            configure(
+                &mut board,
+                at(0),
+                &config_with(vec![service]),
+                &Overlay::default(),
+            );
             Self {
                 board,
                 sums: Map::default(),

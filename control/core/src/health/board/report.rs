@@ -1,11 +1,12 @@
 //! What is known of the checked servers, for people and metrics.
 
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use weir_engine::time::Time;
 
-use super::{Board, Checked};
+use super::{Board, Checked, Name};
 use crate::health::Verdict;
 use crate::health::brake::Group;
 use crate::health::histogram::Histogram;
@@ -53,6 +54,14 @@ pub enum Standing {
     SlowStart,
 }
 
+/// A report that is being made.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// The last server that it has.
+    last: Option<Name>,
+    servers: Vec<ServerHealth>,
+}
+
 impl Board {
     fn health(&self, now: Time, checked: &Checked, history_count: usize) -> ServerHealth {
         let machine = &checked.machine;
@@ -84,12 +93,34 @@ impl Board {
         }
     }
 
-    /// All checked servers, by service and name, with their last result only.
-    pub fn report(&self, now: Time) -> Vec<ServerHealth> {
-        let checks = self.checks.values();
-        let mut all: Vec<ServerHealth> = checks.map(|c| self.health(now, c, 1)).collect();
-        all.sort_unstable_by(|a, b| (&a.service, &a.server).cmp(&(&b.service, &b.server)));
-        all
+    /// Goes on with a report of all checked servers, by service and name, with their last result
+    /// only: for `count` more of them. Returns the report once it is complete.
+    pub fn report(&mut self, now: Time, count: usize) -> Option<Vec<ServerHealth>> {
+        let mut draft = self.draft.take().unwrap_or_else(|| Draft {
+            last: None,
+            servers: Vec::with_capacity(self.by_name.len()),
+        });
+        let from = match draft.last.take() {
+            Some(last) => Bound::Excluded(last),
+            None => Bound::Unbounded,
+        };
+        let mut rest = self.by_name.range((from, Bound::Unbounded));
+        for (name, id) in rest.by_ref().take(count) {
+            let checked = self.checks.get(id);
+            let health = checked.map(|checked| self.health(now, checked, 1));
+            draft.servers.extend(health);
+            draft.last = Some(name.clone());
+        }
+        if rest.next().is_none() {
+            return Some(draft.servers);
+        }
+        self.draft = Some(draft);
+        None
+    }
+
+    /// Whether a report has been begun and is not complete.
+    pub fn is_reporting(&self) -> bool {
+        self.draft.is_some()
     }
 
     /// One checked server with its whole history.

@@ -37,14 +37,12 @@ impl Schedule {
         }
     }
 
-    /// Schedules the first probes of new servers, whose intervals are given.
-    pub(super) fn begin(&mut self, now: Time, fresh: &[(CheckId, Duration)]) {
-        let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
+    /// Schedules the first probe of a server, one of `count` that are new.
+    pub(super) fn begin(&mut self, now: Time, id: CheckId, interval: Duration, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let spread = FIRST_SPREAD + FIRST_SPREAD_EACH * count;
-        for (id, interval) in fresh {
-            let due = now + self.fraction(spread.min(*interval));
-            self.put(*id, due);
-        }
+        let due = now + self.fraction(spread.min(interval));
+        self.put(id, due);
     }
 
     fn put(&mut self, id: CheckId, due: Time) {

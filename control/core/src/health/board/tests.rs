@@ -1,14 +1,26 @@
 //! The board under a clock of its own.
 
 use super::*;
-use crate::config::Brake;
-use crate::overlay::{Edit, State as Wanted};
+use crate::config::{Brake, Config, Mode, Server, Service};
+use crate::overlay::{Edit, Overlay, State as Wanted};
 use crate::testing::{check, config_with, outcome, web};
 
 fn config(servers: u8) -> Config {
     let mut service: Service = web(crate::config::Mode::Dr, servers);
     service.health = Some(Arc::new(check()));
     config_with(vec![service])
+}
+
+/// The same with more servers, `s000` and so on.
+fn many(servers: usize) -> Config {
+    let mut config = config(1);
+    let server = config.services[0].servers[0].clone();
+    let named = |i| Server {
+        name: format!("s{i:03}"),
+        ..server.clone()
+    };
+    config.services[0].servers = (0..servers).map(named).collect();
+    config
 }
 
 /// The same with something else about the check.
@@ -27,9 +39,18 @@ fn pass(pass: bool) -> Outcome {
     outcome(if pass { Finding::Pass } else { Finding::Fail })
 }
 
+/// Has a board take over a configuration, as a job and then turns do.
+pub(crate) fn configure(board: &mut Board, now: Time, config: &Config, overlay: &Overlay) {
+    let before = board.last.clone().unwrap_or_default();
+    board.configure(now, &Roster::of(config, overlay, &before));
+    while !board.pending.is_empty() {
+        board.follow(now);
+    }
+}
+
 fn board(config: &Config) -> Board {
     let mut board = Board::new(1);
-    board.configure(at(0), config, &Overlay::default());
+    configure(&mut board, at(0), config, &Overlay::default());
     board
 }
 
@@ -137,7 +158,7 @@ fn an_unchanged_server_keeps_state_and_history_over_a_reload() {
     config.services[0].health = Some(Arc::new(faster));
     let moved: &mut Server = &mut config.services[0].servers[1];
     moved.address = "10.0.0.99".parse().unwrap();
-    board.configure(at(3_000), &config, &Overlay::default());
+    configure(&mut board, at(3_000), &config, &Overlay::default());
     assert!(board.verdicts().is_up("web", "web1"));
     assert_eq!(history(&board, "web1"), before);
     // Another target is another server, whatever its name.
@@ -146,18 +167,64 @@ fn an_unchanged_server_keeps_state_and_history_over_a_reload() {
 }
 
 #[test]
+fn many_servers_are_taken_over_some_at_a_time_and_those_that_stay_lose_nothing() {
+    let mut board = Board::new(1);
+    let step = |board: &mut Board, now: Time, servers: usize| {
+        let before = board.last.clone().unwrap_or_default();
+        board.configure(
+            now,
+            &Roster::of(&many(servers), &Overlay::default(), &before),
+        );
+        board.by_name.len()
+    };
+    assert_eq!(step(&mut board, at(0), 200), 16);
+    assert_eq!(
+        board.deadline(),
+        Some(Time::ZERO),
+        "the rest is due at once"
+    );
+    // Another roster before all of the first is taken over, and one that changes nothing.
+    assert_eq!(step(&mut board, at(1), 100), 32);
+    assert_eq!(step(&mut board, at(1), 100), 32);
+    for ms in 2..25 {
+        expire(&mut board, at(ms));
+    }
+    assert_eq!(board.by_name.len(), 100);
+    run(&mut board, at(4_000), |_| true);
+    assert!(board.verdicts().is_up("web", "s099"));
+    step(&mut board, at(4_000), 200);
+    run(&mut board, at(4_000), |_| true);
+    assert_eq!(board.by_name.len(), 200);
+    assert!(board.verdicts().is_up("web", "s099"));
+    assert!(!board.verdicts().is_up("web", "s100"));
+}
+
+#[test]
+fn a_long_report_is_made_in_parts_and_is_in_order() {
+    let mut board = board(&many(150));
+    assert!(board.report(at(1), 64).is_none() && board.is_reporting());
+    // Who comes or goes meanwhile is in it or not; it ends all the same.
+    configure(&mut board, at(2), &many(140), &Overlay::default());
+    assert!(board.report(at(2), 64).is_none());
+    let report = board.report(at(3), 64).expect("140 servers in three parts");
+    assert!(!board.is_reporting());
+    assert!((140..150).contains(&report.len()), "{}", report.len());
+    assert!(report.is_sorted_by_key(|health| health.server.clone()));
+}
+
+#[test]
 fn results_of_removed_servers_are_forgotten() {
     let config2 = config(2);
     let mut board = board(&config2);
     let jobs = expire(&mut board, at(400));
     assert_eq!(jobs.len(), 2);
-    board.configure(at(400), &config(1), &Overlay::default());
+    configure(&mut board, at(400), &config(1), &Overlay::default());
     let changes: Vec<_> = jobs
         .iter()
         .flat_map(|job| finish(&mut board, at(401), job.id, pass(true)))
         .collect();
     assert_eq!(changes.len(), 1);
-    assert_eq!(board.report(at(401)).len(), 1);
+    assert_eq!(board.report(at(401), 9).map(|all| all.len()), Some(1));
     assert!(!board.verdicts().is_up("web", "web2"));
 }
 
@@ -170,22 +237,18 @@ fn a_server_in_maintenance_is_not_probed() {
     overlay
         .edit(&config, ("web", "web1"), edit, ("test", 0))
         .unwrap();
-    board.configure(at(1), &config, &overlay);
+    configure(&mut board, at(1), &config, &overlay);
     assert_eq!(board.deadline(), None);
 }
 
 #[test]
 fn probes_in_flight_are_bounded() {
-    let mut config = config(1);
-    let server = config.services[0].servers[0].clone();
-    config.services[0].servers = (0..PROBES_MAX + 10)
-        .map(|i| Server {
-            name: format!("s{i}"),
-            ..server.clone()
-        })
-        .collect();
-    let mut board = board(&config);
-    let jobs = expire(&mut board, at(2000));
+    let mut board = board(&many(PROBES_MAX + 10));
+    let mut jobs = Vec::new();
+    while board.deadline().is_some_and(|due| due <= at(2000)) {
+        jobs.extend(expire(&mut board, at(2000)));
+        assert!(jobs.len() <= PROBES_MAX);
+    }
     assert_eq!((jobs.len(), board.deadline()), (PROBES_MAX, None));
     finish(&mut board, at(2000), jobs[0].id, pass(true));
     assert!(board.deadline().is_some());
@@ -327,10 +390,10 @@ fn a_check_that_becomes_passive_asks_nobody_any_more_and_back() {
     run(&mut board, at(2_000), |_| true);
     let due = board.deadline().expect("a probe is due");
     let in_flight = expire(&mut board, due);
-    board.configure(due, &passive, &Overlay::default());
+    configure(&mut board, due, &passive, &Overlay::default());
     finish(&mut board, due, in_flight[0].id, pass(true));
     assert!(expire(&mut board, at(20_000)).is_empty());
     assert!(board.verdicts().is_up("web", "web1"));
-    board.configure(at(20_000), &asking, &Overlay::default());
+    configure(&mut board, at(20_000), &asking, &Overlay::default());
     assert_eq!(expire(&mut board, at(21_000)).len(), 1);
 }

@@ -147,6 +147,15 @@ fn neighbours_come_and_go_with_the_kernels_table() {
 }
 
 #[test]
+fn what_is_only_in_the_first_of_two_lists_is_found() {
+    let found = |these: &[u8], those: &[u8]| beyond(these, those).copied().collect::<Vec<_>>();
+    assert_eq!(found(&[1, 2, 3, 5, 8], &[0, 2, 4, 5, 9]), [1, 3, 8]);
+    assert_eq!(found(&[1, 2], &[]), [1, 2]);
+    assert!(found(&[], &[1, 2]).is_empty());
+    assert!(found(&[1, 2], &[1, 2]).is_empty());
+}
+
+#[test]
 fn a_kept_neighbour_makes_the_kernel_ask_on_the_tap() {
     let Some(namespace) = Namespace::new("keep") else {
         return;
@@ -154,7 +163,7 @@ fn a_kept_neighbour_makes_the_kernel_ask_on_the_tap() {
     namespace.run_async(async || {
         let (taps, netlink) = open().await;
         let server: IpAddr = "192.0.2.21".parse().unwrap();
-        assert!(netlink.keep(vec![(taps.interface(PORT).unwrap(), server)]));
+        assert!(netlink.keep(vec![(PORT, server)].into()));
         let mut buffer = [0; 2048];
         let asked = async {
             loop {
@@ -185,7 +194,7 @@ fn a_kept_neighbour_makes_the_kernel_ask_on_the_tap() {
         })
         .await;
         // And nobody keeps it any longer than it is wanted.
-        assert!(netlink.keep(Vec::new()));
+        assert!(netlink.keep(Arc::default()));
         until(&mut view, |v| {
             !v.mirror.neighbours.contains_key(&(PORT, server))
         })
@@ -212,7 +221,7 @@ fn edge() -> (Uplink, Responder) {
     let tables = tables.unwrap().tables;
     let (mut uplink, mut responder) = (Uplink::default(), Responder::default());
     uplink.configure(&tables);
-    responder.configure(Time::ZERO, &tables);
+    crate::responder::tests::configure(&mut responder, Time::ZERO, &tables);
     (uplink, responder)
 }
 
@@ -240,7 +249,7 @@ fn a9_a_million_spoofed_senders_evict_and_change_nothing_that_is_kept() {
         let tap = taps.tap(PORT).unwrap();
         let server: IpAddr = "192.0.2.21".parse().unwrap();
         let mac = MacAddr([2, 0, 0, 0, 0, 0x21]);
-        assert!(netlink.keep(vec![(taps.interface(PORT).unwrap(), server)]));
+        assert!(netlink.keep(vec![(PORT, server)].into()));
         let kept = async |view: &mut watch::Receiver<View>| {
             until(view, |v| {
                 v.mirror.neighbours.get(&(PORT, server)) == Some(&mac)
