@@ -1,9 +1,12 @@
 #!/usr/bin/python3
-"""Reloads of a thousand services while VRRP runs at its shortest interval: no change of role.
+"""Reloads of a thousand services of ten servers while VRRP runs at its shortest interval.
 
 Parsing, reconcile and table building take tens of milliseconds; the turn that sends adverts every
-10 ms must not wait for them. How long turns took is measured by their CPU time, which is Weir's
-own, and shown by the clock, which is also the machine's.
+10 ms must not wait for them: no role changes, and no turn takes longer than 1 ms. Turns are judged
+by their CPU time, which is Weir's own: the clock, which is shown beside it, counts as well what a
+shared machine gave to others in the middle of a turn. All servers are checked, and each reload
+changes every check. Passive checks: the kernel's timers of ten thousand probes that nobody answers
+would run in interrupts of these threads and count as theirs.
 """
 
 import json
@@ -13,26 +16,25 @@ from labtest import main
 from pair import Weir, advertisers, pair
 
 SERVICES = 1000
+SERVERS = 10  # of each; one is real
 RELOADS = 10
-# A shared virtual machine stands still for 30 ms at times, and then a change of role is right. What
-# Weir itself delays shows in every storm.
+# A shared virtual machine stands still for 30 ms at times, and then a change of role is right; and
+# interrupts count as CPU time of whom they hit. What Weir itself delays shows in every storm.
 ATTEMPTS = 3
 TURN_MAX = 0.001  # seconds
-# Taking over the tables of a thousand services takes some milliseconds of CPU, once per reload and
-# once at start; nothing else may. The bound is for a machine whose CPU is shared.
-LONG_TURNS_PER_RELOAD = 2
-WORST_MAX = 0.009  # under the interval of the adverts
 
 
 def services(generation):
-    """YAML of many services, each different in every generation."""
+    """YAML of many services with checked servers, each different in every generation."""
+    check = {"type": "passive", "interval": f"{1 + generation % 2}s"}
     lines = []
     for n in range(SERVICES):
         lines += [f"  - name: s{n}", f"    address: 198.18.{n >> 8}.{n & 255}", "    port: 80",
-                  f"    maglev_size: {(1009, 2003)[generation % 2]}",
-                  "    scheduler: maglev", "    servers:",
-                  f"      - {{name: s1, address: 192.0.2.21, weight: {generation + 1}}}",
-                  f"      - {{name: s2, address: 192.0.2.22, weight: {n % 9 + 1}}}"]
+                  f"    maglev_size: {(1009, 2003)[generation % 2]}", "    health: many",
+                  "    scheduler: maglev", "    servers:"]
+        lines += [f"      - {{name: w{host}, address: 192.0.2.{21 + host}, "
+                  f"weight: {(generation + n + host) % 9 + 1}}}" for host in range(SERVERS)]
+    lines += ["health_checks:", f"  many: {json.dumps(check)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -42,33 +44,23 @@ def instance(director):
 
 
 def turns(director, clock=""):
-    """{upper bound in seconds: turns up to it}, and the worst, since start."""
+    """{upper bound in seconds: turns up to it} since start, by one of the two clocks."""
     text = director.space.run("curl", "-s", "--unix-socket", director.socket,
                               "http://weir/metrics").stdout
     name = f"weir_control_turn_{clock}seconds_bucket"
-    buckets = {float(bound): int(count) for bound, count
-               in re.findall(rf'^{name}{{le="([^"]+)"}} (\d+)$', text, re.M)}
-    which = "cpu" if clock else "elapsed"
-    worst = re.search(rf'^weir_control_turn_worst_seconds{{clock="{which}"}} (\S+)$', text, re.M)
-    return buckets, float(worst.group(1))
+    return {float(bound): int(count) for bound, count
+            in re.findall(rf'^{name}{{le="([^"]+)"}} (\d+)$', text, re.M)}
 
 
-def check_turns(report, director, reloads):
-    """All turns but those of reloads keep the millisecond; what is shown is what was measured."""
-    for clock in ("cpu_", ""):
-        buckets, worst = turns(director, clock)
-        count = buckets[float("inf")]
-        within = buckets[TURN_MAX] / count
-        kept = min(bound for bound, upto in buckets.items() if upto >= 0.999 * count)
-        what = "CPU time" if clock else "the clock"
-        report.note(f"{director.name}: {count} turns by {what}: {within:.3%} within 1 ms, 99.9 % "
-                    f"within {kept * 1e3:g} ms, worst {worst * 1e3:.1f} ms")
-        if clock:
-            over = count - buckets[TURN_MAX]
-            report.check(over <= LONG_TURNS_PER_RELOAD * (reloads + 1),
-                         f"{director.name}: {over} turns over 1 ms, by {reloads} reloads")
-            report.check(worst <= WORST_MAX, f"{director.name}: the worst turn",
-                         f"{worst * 1e3:.1f} ms")
+def long_turns(director, before, clock="cpu_"):
+    """How many turns took longer than 1 ms since `before`, and that in words."""
+    since = {bound: count - before[bound] for bound, count in turns(director, clock).items()}
+    count = since[float("inf")]
+    kept = min(bound for bound, upto in since.items() if upto == count)
+    longer = count - since[TURN_MAX]
+    what = "CPU time" if clock else "the clock"
+    return longer, (f"{director.name}: {count} turns by {what}, {longer} over 1 ms, "
+                    f"all within {kept * 1e3:g} ms")
 
 
 def reload_all(both, attempt):
@@ -93,19 +85,24 @@ def storm(report):
         both[0].wait("active", 5)
         both[1].wait("backup", 5)
         for attempt in range(1, ATTEMPTS + 1):
+            before = {(one, clock): turns(one, clock) for one in both for clock in ("cpu_", "")}
             changes = reload_all(both, attempt)
             report.note(f"storm {attempt}: {2 * RELOADS} reloads of {SERVICES} services, "
                         f"{changes} changes of state")
-            if not changes:
-                break
+            longer = 0
+            for (director, clock), then in before.items():
+                count, words = long_turns(director, then, clock)
+                report.note(f"  {words}")
+                longer += count if clock else 0
             both[0].wait("active", 5)
             both[1].wait("backup", 5)
+            if not changes and not longer:
+                break
         report.equal("changes of state during a storm", changes, 0)
+        report.equal("turns of more than 1 ms of CPU time during a storm", longer, 0)
         report.equal("states", [instance(one)["state"] for one in both], ["active", "backup"])
-        for director in both:
-            check_turns(report, director, attempt * RELOADS)
         report.equal("one advertiser", advertisers(fabric, 1), ["192.0.2.2"])
 
 
 if __name__ == "__main__":
-    main("reload: a thousand services during VRRP at 10 ms", storm)
+    main("reload: a thousand services of ten servers during VRRP at 10 ms", storm)
