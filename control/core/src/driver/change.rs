@@ -118,11 +118,11 @@ impl<D: Dataplane> Control<D> {
                 Err(error)
             }
         };
-        if done.what != What::Refresh {
-            if let Ok(message) = &result {
-                tracing::info!("{message}");
-                self.status.last_change = (now, message.clone());
-            }
+        if done.what != What::Refresh
+            && let Ok(message) = &result
+        {
+            tracing::info!("{message}");
+            self.status.last_change = (now, message.clone());
         }
         self.show(now);
         if let Some(reply) = done.reply {

@@ -37,13 +37,16 @@ impl Verdict {
     };
 }
 
+/// What health says of the servers of one service, by name.
+type Servers = Map<Arc<str>, Verdict>;
+
 /// What health says of every checked server, by service and server name; servers of services
 /// without a check do not appear.
 ///
 /// Clones share everything; who then changes something copies what is between it and the root.
 #[derive(Clone, Debug, Default)]
 pub struct Verdicts {
-    services: Arc<Map<Arc<str>, Arc<Map<Arc<str>, Verdict>>>>,
+    services: Arc<Map<Arc<str>, Arc<Servers>>>,
 }
 
 impl Verdicts {

@@ -111,8 +111,8 @@ impl Runner {
         self.board.expire(now, &mut self.jobs, changes);
         for job in std::mem::take(&mut self.jobs) {
             let way = ways.open(now, &job);
-            if let Err((mut outcome, order)) = self.order((job, way, Instant::now())) {
-                let (job, way, _) = order;
+            if let Err(failed) = self.order((job, way, Instant::now())) {
+                let (mut outcome, (job, way, _)) = *failed;
                 ways.close(now, &job, &way, &mut outcome);
                 self.board.finish(now, job.id, outcome, changes);
             }
@@ -120,16 +120,16 @@ impl Runner {
     }
 
     /// Hands an order to the thread, which is started if it does not run.
-    fn order(&mut self, order: Order) -> std::result::Result<(), (Outcome, Order)> {
+    fn order(&mut self, order: Order) -> std::result::Result<(), Box<(Outcome, Order)>> {
         let failed = |error: &dyn Display| Outcome::local(format!("no thread for probes: {error}"));
         let thread = match self.thread.take().map_or_else(Thread::start, Ok) {
             Ok(thread) => self.thread.insert(thread),
-            Err(error) => return Err((failed(&error), order)),
+            Err(error) => return Err(Box::new((failed(&error), order))),
         };
         thread.orders.send(order).map_err(|unsent| {
             let outcome = failed(&unsent);
             self.thread = None; // It has ended; the next order starts another.
-            (outcome, unsent.0)
+            Box::new((outcome, unsent.0))
         })
     }
 
