@@ -48,7 +48,7 @@ use crate::mirror::Mirror;
 use crate::overlay::Overlay;
 use crate::paths::Paths;
 use crate::ports::PortFact;
-use crate::reconcile::{ReconcileError, Snapshot};
+use crate::reconcile::ReconcileError;
 use crate::responder::{Action, Responder};
 use crate::script::Tracker;
 use crate::suppression::Suppression;
@@ -262,18 +262,8 @@ impl<D: Dataplane> Control<D> {
         }
         let mirror = kernel.as_ref().map(|kernel| kernel.mirror());
         let world = World {
-            snapshot: Snapshot::default(),
-            holders: Arc::default(),
-            homes: Arc::default(),
-            neighbours: Arc::default(),
-            roster: Arc::default(),
             mirror: mirror.unwrap_or_else(|| Mirror::from_config(&config)),
-            config: Arc::new(config),
-            overlay: Arc::new(overlay),
-            verdicts: crate::health::Verdicts::default(),
-            facts: facts.into(),
-            steering,
-            state,
+            ..World::new(config, overlay, facts, (steering, state))
         };
         let mut control = Self {
             dataplane,

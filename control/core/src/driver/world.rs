@@ -50,6 +50,29 @@ pub(super) struct World {
 }
 
 impl World {
+    /// Before the first tables, and before the kernel has said anything.
+    pub(super) fn new(
+        config: Config,
+        overlay: Overlay,
+        facts: Vec<PortFact>,
+        (steering, state): (Steering, Option<PathBuf>),
+    ) -> Self {
+        Self {
+            snapshot: Snapshot::default(),
+            holders: Arc::default(),
+            homes: Arc::default(),
+            neighbours: Arc::default(),
+            roster: Arc::default(),
+            config: Arc::new(config),
+            overlay: Arc::new(overlay),
+            verdicts: Verdicts::default(),
+            mirror: Mirror::default(),
+            facts: facts.into(),
+            steering,
+            state,
+        }
+    }
+
     /// What tables follow from.
     pub(super) fn inputs(&self) -> Inputs<'_> {
         Inputs {

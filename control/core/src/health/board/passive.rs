@@ -86,8 +86,8 @@ impl Board {
         self.watch_due
     }
 
-    /// Judges some of the servers that are due by what became of their flows; `outcomes` tells the sums of one server, by
-    /// the names of its service and itself.
+    /// Judges some of the servers that are due by what became of their flows; `outcomes` tells the
+    /// sums of one server, by the names of its service and itself.
     pub fn watch(
         &mut self,
         now: Time,
