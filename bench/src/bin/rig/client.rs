@@ -120,7 +120,7 @@ pub(crate) struct Seen {
     pub(crate) stamp: u64,
 }
 
-/// Reads what [`write`] wrote; `None` if it is another frame.
+/// Reads what [`write()`] wrote; `None` if it is another frame.
 #[inline]
 pub(crate) fn read(frame: &[u8]) -> Option<Seen> {
     let frame: &Frame = frame.first_chunk()?;

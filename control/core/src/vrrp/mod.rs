@@ -399,7 +399,7 @@ impl Routers {
         &self.errors
     }
 
-    /// The last refused advert of each kind, if there was one within [`REFUSAL_LIFETIME`].
+    /// The last refused advert of each kind, if there was one within 10 s.
     pub fn refusals(&self, now: Time) -> Vec<Refusal> {
         let lately = |refusal: &&Refusal| now.since(refusal.at) < REFUSAL_LIFETIME;
         self.refused
