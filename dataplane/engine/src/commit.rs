@@ -37,7 +37,7 @@ pub(crate) fn commit<A: Ip>(
         .service(serve.service)
         .map_or(&TIMEOUTS, |service| &service.timeouts);
     match &serve.change {
-        Change::None => {}
+        Change::None => state.expect_service(tables, serve.service),
         Change::Error(index) => {
             // What the client's side complains about, the server has sent.
             if serve.direction == Direction::Forward {
@@ -76,6 +76,7 @@ pub(crate) fn commit<A: Ip>(
                 };
                 uncount(&state.counters, &state.generations, &ended, why);
             }
+            state.expect_service(tables, flow.service);
             start(state, now, flow, *cursor, timeouts, len)?;
         }
     }

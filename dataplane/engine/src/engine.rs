@@ -18,7 +18,7 @@ use crate::id::{ServerId, ServiceId, WorkerId};
 use crate::limits::{ANSWER_CLIENTS, ClientBuckets, FRAGMENTS, TokenBucket};
 use crate::pipeline::Stage;
 use crate::scheduler::SchedulerState;
-use crate::tables::{AnswerLimits, Tables};
+use crate::tables::{AnswerLimits, Service, Tables};
 use crate::time::Time;
 
 /// What an engine needs to know at start.
@@ -232,16 +232,31 @@ impl State {
             self.take_over(server.id);
         }
         for (slot, service) in services {
-            let name = service.as_ref().map(|service| &*service.name);
-            if self.adoption.changes_hands(slot, name)
-                && let Some(scheduler) = self.schedulers.get_mut(slot)
-                && let Some(counters) = self.counters.services.get(slot)
-            {
-                *scheduler = SchedulerState::default();
-                counters.reset();
-            }
+            self.take_over_service(slot, service.as_deref());
         }
         self.adoption.is_done()
+    }
+
+    /// Begins to count for a service whose slot has not had its turn yet: what is counted before
+    /// that would be lost.
+    #[inline]
+    pub(crate) fn expect_service(&mut self, tables: &Tables, service: ServiceId) {
+        if !self.adoption.is_done() {
+            self.take_over_service(service.index(), tables.service(service));
+        }
+    }
+
+    /// Begins to count for a service, if its slot was another one's.
+    #[cold]
+    fn take_over_service(&mut self, slot: usize, service: Option<&Service>) {
+        let name = service.map(|service| &*service.name);
+        if self.adoption.changes_hands(slot, name)
+            && let Some(scheduler) = self.schedulers.get_mut(slot)
+            && let Some(counters) = self.counters.services.get(slot)
+        {
+            *scheduler = SchedulerState::default();
+            counters.reset();
+        }
     }
 
     /// Begins to count for a server, if its slot was another one's.

@@ -77,3 +77,24 @@ fn counters_of_a_server_without_flows_begin_anew_when_its_turn_comes() {
         "done once and for all"
     );
 }
+
+#[test]
+fn a_service_that_gets_a_flow_before_its_turn_has_come_keeps_what_is_counted() {
+    let mut world = World::new(&spec());
+    world.send(0, TestFrame::new(&Tcp::syn(frames::client(1)).frame()));
+    let mut tables = changed();
+    let service = tables.services[1].as_mut().and_then(Arc::get_mut);
+    service.expect("not shared yet").name = "another".into();
+    world.tables = tables;
+    world.engine.begin_adoption(&world.tables);
+    for n in 2..4 {
+        world.send(0, TestFrame::new(&Tcp::syn(frames::client(n)).frame()));
+    }
+    while !world.engine.continue_adoption(&world.tables) {}
+    let service = &world.counters().services[1];
+    let counted = (
+        service.connections.value(),
+        service.incoming.packets.value(),
+    );
+    assert_eq!(counted, (2, 2), "the service before had one of its own");
+}
