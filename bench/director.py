@@ -251,34 +251,35 @@ class Weir(Process):
             raise BenchError("weir did not do the work: " + "; ".join(wrong))
 
 
+def is_forwarded(plan, frame):
+    """Whether a frame that left was sent by the director to a server or a client: the kernel speaks
+    on the port's TAP as well."""
+    source = octets(WAN_MAC if plan.reply else LAN_MAC)
+    there = [CLIENTS_MAC] if plan.reply else [server_mac(index) for index in range(SERVERS)]
+    return frame[6:12] == source and frame[:6] in map(octets, there)
+
+
 def judge(plan, sent, received):
     """Raises BenchError unless what came out of a run is what went in, forwarded as the mode says.
 
-    `sent` and `received` are lists of frames. Every frame that comes out must be one of them, sent
-    to the right MAC from the director's, with TTL, addresses and checksums right, and every flow
-    must come out.
+    `sent` and `received` are lists of frames, the latter all forwarded (`is_forwarded`). Each of
+    them must be one of those that were sent, to the right MAC, with TTL, addresses and checksums
+    right, and every flow must come out.
     """
     macs = {octets(server_mac(index)): server_address(plan.traffic.family, index)
             for index in range(SERVERS)}
-    source = octets(WAN_MAC if plan.reply else LAN_MAC)
     went = {}
     for frame in sent:
         packet = frames.parse(frame[14:])
         went[client_of(packet, plan.reply)] = packet
     missing, used = set(went), set()
     for frame in received:
-        if frame[6:12] != source:
-            continue  # Not of the service: what the kernel says on the port's TAP.
         packet = frames.parse(frame[14:])
         if plan.reply:
-            if frame[:6] != octets(CLIENTS_MAC):
-                continue
             client = client_of(packet, True)
             expect_reply(plan, packet, went.get(client))
             used.add(went[client].source)
         else:
-            if frame[:6] not in macs:
-                continue
             server = ipaddress.ip_address(macs[frame[:6]])
             packet = inner(plan, packet, server)
             client = client_of(packet, False)

@@ -155,8 +155,9 @@ class Session:
         with Weir(plan, self.directory) as weir:
             wanted = weir.sent() + 2 * few.frames
             weir.wait_for(lambda: weir.sent() >= wanted, "all frames twice")
-        # The first frames that came out are those that established flows.
-        received = list(frames.read(out, few.flows + JUDGED_MAX))[few.flows:]
+        # The first of them that came out are those that established flows.
+        received = [frame for frame in frames.read(out, few.flows + JUDGED_MAX)
+                    if director.is_forwarded(plan, frame)][few.flows:]
         director.judge(plan, list(frames.read(setting.file)), received)
         out.unlink()
         self.judged.add(kind)
