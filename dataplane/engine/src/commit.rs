@@ -36,8 +36,9 @@ pub(crate) fn commit<A: Ip>(
     let timeouts = tables
         .service(serve.service)
         .map_or(&TIMEOUTS, |service| &service.timeouts);
+    state.expect(tables, serve.service, serve.server);
     match &serve.change {
-        Change::None => state.expect_service(tables, serve.service),
+        Change::None => {}
         Change::Error(index) => {
             // What the client's side complains about, the server has sent.
             if serve.direction == Direction::Forward {
@@ -76,7 +77,6 @@ pub(crate) fn commit<A: Ip>(
                 };
                 uncount(&state.counters, &state.generations, &ended, why);
             }
-            state.expect_service(tables, flow.service);
             start(state, now, flow, *cursor, timeouts, len)?;
         }
     }
@@ -142,7 +142,6 @@ fn start<A: Ip>(
 ) -> Result<(), NoRoom> {
     let index = A::insert(state, flow, now).map_err(|_| NoRoom)?;
     state.publish_flows();
-    state.take_over(flow.server);
     // The first packet has moved the state already; without an event it is only counted.
     let first = Observed {
         direction: Direction::Forward,

@@ -215,8 +215,8 @@ impl Engine {
     }
 
     /// Looks at some more slots of the tables that are being adopted, until it says that all have
-    /// been seen. Once per loop. A server that gets a flow before its turn has come is seen to
-    /// then.
+    /// been seen. Once per loop. A service or server that gets a flow before its turn has come is
+    /// seen to then.
     #[inline]
     pub fn continue_adoption(&mut self, tables: &Tables) -> bool {
         self.state.adoption.is_done() || self.state.continue_adoption(tables)
@@ -237,12 +237,16 @@ impl State {
         self.adoption.is_done()
     }
 
-    /// Begins to count for a service whose slot has not had its turn yet: what is counted before
-    /// that would be lost.
+    /// Begins to count for a service and its server, if their slots have not had their turn yet:
+    /// what is counted before that would be lost.
     #[inline]
-    pub(crate) fn expect_service(&mut self, tables: &Tables, service: ServiceId) {
+    pub(crate) fn expect(&mut self, tables: &Tables, service: ServiceId, server: Option<u32>) {
         if !self.adoption.is_done() {
             self.take_over_service(service.index(), tables.service(service));
+            let slot = server.and_then(|slot| tables.servers.get(slot as usize));
+            if let Some(Some(server)) = slot {
+                self.take_over(server.id);
+            }
         }
     }
 
@@ -260,8 +264,7 @@ impl State {
     }
 
     /// Begins to count for a server, if its slot was another one's.
-    #[inline]
-    pub(crate) fn take_over(&mut self, server: ServerId) {
+    fn take_over(&mut self, server: ServerId) {
         if let Some(generation) = self.generations.get_mut(server.index as usize)
             && *generation != server.generation
         {
