@@ -114,17 +114,6 @@ pub(crate) enum Rewrite<A: Ip> {
     Tunnel(Outer),
 }
 
-impl<A: Ip> Rewrite<A> {
-    /// The longest packet that is no longer than `mtu` afterwards.
-    #[inline]
-    fn room(&self, mtu: u16) -> u16 {
-        match self {
-            Self::Direct | Self::Translate(..) => mtu,
-            Self::Tunnel(outer) => mtu.saturating_sub(outer.len()),
-        }
-    }
-}
-
 /// Decides about a packet, given its flow if it has one.
 #[inline]
 pub(crate) fn plan<A: Ip>(
@@ -173,7 +162,7 @@ fn hit<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>, found: F
         // D53: a new connection under old ports; this packet starts it.
         return start(view, subject, packet, Some(found.index));
     }
-    let rewrite = forward_rewrite(server, subject.key.remote_port, Some(entry));
+    let rewrite = forward_rewrite(server, subject, Some(entry));
     deliver(view, packet, server, change, rewrite)
 }
 
@@ -342,7 +331,7 @@ fn choose<A: Ip>(
         state,
         idle_max: state.timeout(&service.timeouts),
     };
-    let rewrite = forward_rewrite(server, subject.key.remote_port, None);
+    let rewrite = forward_rewrite(server, subject, None);
     deliver(
         view,
         packet,
@@ -368,7 +357,7 @@ pub(crate) fn without_state<A: Ip>(
     };
     match service::pick_stateless(view, service, &subject.key) {
         Some((server, _)) => {
-            let rewrite = forward_rewrite(server, subject.key.remote_port, None);
+            let rewrite = forward_rewrite(server, subject, None);
             deliver(view, packet, server, Change::None, rewrite)
         }
         None => Plan::Drop(DropReason::FlowTableFull, None),
@@ -387,7 +376,7 @@ fn error_without_flow<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Pars
         .and_then(|service| service::pick_stateless(view, service, &subject.key));
     match server {
         Some((server, _)) => {
-            let rewrite = forward_rewrite(server, subject.key.remote_port, None);
+            let rewrite = forward_rewrite(server, subject, None);
             deliver(view, packet, server, Change::None, rewrite)
         }
         None => Plan::Drop(DropReason::IcmpNoFlow, None),
@@ -520,7 +509,10 @@ fn go<A: Ip>(
         )));
     }
     let len = packet.end - packet.l3;
-    let room = rewrite.room(port.mtu);
+    let room = match rewrite {
+        Rewrite::Direct | Rewrite::Translate(..) => port.mtu,
+        Rewrite::Tunnel(outer) => port.mtu.saturating_sub(outer.len()),
+    };
     if len > room && !may_fragment::<A>(packet, len, rewrite) {
         let mtu = room.max(A::MTU_MIN);
         return Plan::Serve(serve(Then::Answer(
@@ -547,20 +539,23 @@ fn may_fragment<A: Ip>(packet: &Parsed<A>, len: u16, rewrite: Rewrite<A>) -> boo
     matches!(rewrite, Rewrite::Tunnel(_)) && len <= A::MTU_MIN
 }
 
-/// How a packet to a VIP's `port` reaches a server. `None`: the server's address is of the wrong
-/// family, which control refuses to configure.
+/// How a packet reaches a server. `None`: the server's address is of the wrong family, which
+/// control refuses to configure.
 #[inline]
 fn forward_rewrite<A: Ip>(
     server: &Server,
-    port: L4Port,
+    subject: &Subject<A>,
     entry: Option<&FlowEntry<A>>,
 ) -> Option<Rewrite<A>> {
     Some(match server.mode {
         Mode::Dr => Rewrite::Direct,
         Mode::Nat => match entry {
-            Some(entry) => Rewrite::Translate(entry.rip(), entry.server_port()),
+            Some(entry) => {
+                let (rip, port) = entry.far_end(Direction::Forward);
+                Rewrite::Translate(rip, port)
+            }
             None => {
-                let port = server.port.unwrap_or(port);
+                let port = server.port.unwrap_or(subject.key.remote_port);
                 Rewrite::Translate(A::from_ip(server.address)?, port)
             }
         },

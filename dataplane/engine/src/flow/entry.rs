@@ -234,12 +234,6 @@ impl<A: Address> FlowEntry<A> {
         self.rip
     }
 
-    /// The server's L4 port.
-    #[inline]
-    pub const fn server_port(&self) -> L4Port {
-        self.server_port
-    }
-
     /// What NAT puts in place of a packet's far end: the server forward, the VIP in reverse.
     #[inline(always)]
     pub const fn far_end(&self, direction: Direction) -> (A, L4Port) {

@@ -10,6 +10,7 @@
 use weir_prefetch::prefetch_index;
 use weir_wire::addr::Address;
 
+use super::sweep::Rank;
 use super::{Ended, FlowEntry, FlowIndex, FlowTable, Found, NIL, NewFlow};
 use crate::flow::bucket::{SLOTS, Standing};
 use crate::flow::key::{FlowHash, FlowKey};
@@ -236,32 +237,7 @@ impl<A: Address> FlowTable<A> {
         };
         let entry = self.entries[index as usize];
         self.release(index, &entry);
-        let why = match rank {
-            Rank::Expired => Ended::Expired,
-            Rank::HalfOpen | Rank::Closing => Ended::Evicted,
-        };
-        ended(&entry, why);
+        ended(&entry, rank.why());
         true
-    }
-}
-
-/// Who makes room first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Expired,
-    HalfOpen,
-    Closing,
-}
-
-impl Rank {
-    /// `None`: the flow stays.
-    fn of<A: Address>(entry: &FlowEntry<A>, now: Tick) -> Option<Self> {
-        if entry.is_expired(now) {
-            Some(Self::Expired)
-        } else if entry.state.is_half_open() {
-            Some(Self::HalfOpen)
-        } else {
-            entry.state.is_closing().then_some(Self::Closing)
-        }
     }
 }

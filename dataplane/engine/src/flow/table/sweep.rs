@@ -28,7 +28,8 @@ impl<A: Address> FlowTable<A> {
         let mut step = ExpireStep::default();
         while step.visited < budget.min(self.fresh as usize) {
             let index = self.advance(|entry| entry.is_expired(now));
-            if self.entries[index as usize].used && self.entries[index as usize].is_expired(now) {
+            let entry = &self.entries[index as usize];
+            if entry.used && entry.is_expired(now) {
                 self.end(index, ended);
                 step.expired += 1;
             }
@@ -54,31 +55,22 @@ impl<A: Address> FlowTable<A> {
         };
         let mut closing = None;
         for step in 0..steps.min(self.fresh as usize) {
-            let yields = |entry: &FlowEntry<A>| {
-                entry.is_expired(now) || entry.state.is_half_open() || entry.state.is_closing()
-            };
-            let index = self.advance(yields);
+            let index = self.advance(|entry| Rank::of(entry, now).is_some());
             let entry = &self.entries[index as usize];
-            if !entry.used {
-                continue;
-            }
-            if entry.is_expired(now) {
-                self.end(index, &mut |entry| ended(entry, Ended::Expired));
-                return true;
-            }
-            if entry.state.is_half_open() {
-                self.end(index, &mut |entry| ended(entry, Ended::Evicted));
-                return true;
-            }
-            if entry.state.is_closing() {
-                closing = closing.or(Some(index));
+            match Rank::of(entry, now).filter(|_| entry.used) {
+                Some(rank @ (Rank::Expired | Rank::HalfOpen)) => {
+                    self.end(index, &mut |entry| ended(entry, rank.why()));
+                    return true;
+                }
+                Some(Rank::Closing) => closing = closing.or(Some(index)),
+                None => {}
             }
             if closing.is_some() && (self.half_open == 0 || step >= FLOWS_SWEPT_WHEN_FULL) {
                 break;
             }
         }
         closing.is_some_and(|index| {
-            self.end(index, &mut |entry| ended(entry, Ended::Evicted));
+            self.end(index, &mut |entry| ended(entry, Rank::Closing.why()));
             true
         })
     }
@@ -109,5 +101,35 @@ impl<A: Address> FlowTable<A> {
         let entry = self.entries[index as usize];
         self.release(index, &entry);
         ended(&entry);
+    }
+}
+
+/// Who makes room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Expired,
+    HalfOpen,
+    Closing,
+}
+
+impl Rank {
+    /// `None`: the flow stays.
+    #[inline]
+    pub(super) fn of<A: Address>(entry: &FlowEntry<A>, now: Tick) -> Option<Self> {
+        if entry.is_expired(now) {
+            Some(Self::Expired)
+        } else if entry.state.is_half_open() {
+            Some(Self::HalfOpen)
+        } else {
+            entry.state.is_closing().then_some(Self::Closing)
+        }
+    }
+
+    /// What becomes of the flow.
+    pub(super) const fn why(self) -> Ended {
+        match self {
+            Self::Expired => Ended::Expired,
+            Self::HalfOpen | Self::Closing => Ended::Evicted,
+        }
     }
 }
