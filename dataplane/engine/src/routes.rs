@@ -112,6 +112,29 @@ impl<A: Address> Routes<A> {
             .find_map(|(len, map)| map.get(&prefix(address, *len)).copied())
     }
 
+    /// The port that leads to an address, and the neighbour there that takes its frames: a gateway,
+    /// or the address itself.
+    #[inline]
+    pub fn neighbour(&self, address: A) -> Option<(PortId, A)> {
+        let route = self.lookup(address)?;
+        Some((route.port, route.gateway.unwrap_or(address)))
+    }
+
+    /// The way to an address, given the MACs of neighbours.
+    #[inline]
+    pub fn hop(&self, address: A, neighbours: &Map<(PortId, A), MacAddr>) -> Hop {
+        let Some((port, neighbour)) = self.neighbour(address) else {
+            return Hop::NoRoute;
+        };
+        match neighbours.get(&(port, neighbour)) {
+            Some(&mac) => Hop::Ready(NextHop { port, mac }),
+            None => Hop::Unresolved {
+                port,
+                neighbour: neighbour.into(),
+            },
+        }
+    }
+
     /// All routes, longest prefix first: the prefix as a number, its length, the route.
     pub fn iter(&self) -> impl Iterator<Item = (u128, u8, &Route<A>)> {
         let rows = self.lengths.iter();

@@ -352,20 +352,7 @@ impl<A: Address> Family<A> {
     /// The way to an address.
     #[inline]
     pub fn hop(&self, address: A) -> Hop {
-        let Some(route) = self.routes.lookup(address) else {
-            return Hop::NoRoute;
-        };
-        let neighbour = route.gateway.unwrap_or(address);
-        match self.neighbours.get(&(route.port, neighbour)) {
-            Some(mac) => Hop::Ready(NextHop {
-                port: route.port,
-                mac: *mac,
-            }),
-            None => Hop::Unresolved {
-                port: route.port,
-                neighbour: neighbour.into(),
-            },
-        }
+        self.routes.hop(address, &self.neighbours)
     }
 }
 

@@ -143,16 +143,8 @@ fn neighbours(tables: &Tables, config: &Config) -> Neighbours {
         port.is_some_and(|port| port.neighbours.iter().any(|n| n.address == address))
     };
     let next = |address: IpAddr| match address {
-        IpAddr::V4(a) => tables
-            .v4
-            .routes
-            .lookup(a)
-            .map(|route| (route.port, route.gateway.unwrap_or(a).into())),
-        IpAddr::V6(a) => tables
-            .v6
-            .routes
-            .lookup(a)
-            .map(|route| (route.port, route.gateway.unwrap_or(a).into())),
+        IpAddr::V4(a) => (tables.v4.routes.neighbour(a)).map(|(port, a)| (port, a.into())),
+        IpAddr::V6(a) => (tables.v6.routes.neighbour(a)).map(|(port, a)| (port, a.into())),
     };
     let servers = tables.servers.iter().flatten().map(|s| s.address);
     let gateways = config.ports.iter().flat_map(|p| p.gateway.iter().copied());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_engine::id::PortId;
-use weir_engine::tables::{Device, Hop, Map, NextHop, Port, Route, Routes};
+use weir_engine::tables::{Device, Hop, Map, Port, Route, Routes};
 use weir_wire::addr::{Address, MacAddr};
 
 use super::family::Split;
@@ -63,24 +63,8 @@ impl Routing {
     /// The way to `address`.
     pub(super) fn hop(&self, address: IpAddr) -> Hop {
         match address {
-            IpAddr::V4(a) => self.v4.hop(a),
-            IpAddr::V6(a) => self.v6.hop(a),
-        }
-    }
-}
-
-impl<A: Address + Split> RoutingFamily<A> {
-    fn hop(&self, address: A) -> Hop {
-        let Some(route) = self.routes.lookup(address) else {
-            return Hop::NoRoute;
-        };
-        let (port, neighbour) = (route.port, route.gateway.unwrap_or(address));
-        match self.neighbours.get(&(port, neighbour)) {
-            Some(&mac) => Hop::Ready(NextHop { port, mac }),
-            None => Hop::Unresolved {
-                port,
-                neighbour: neighbour.into(),
-            },
+            IpAddr::V4(a) => self.v4.routes.hop(a, &self.v4.neighbours),
+            IpAddr::V6(a) => self.v6.routes.hop(a, &self.v6.neighbours),
         }
     }
 }

@@ -31,13 +31,12 @@ impl<A: Ip> Router<A> {
     /// The way to a client, if everything about it is known.
     #[inline(always)]
     fn hop(&mut self, family: &Family<A>, client: A) -> Option<NextHop> {
-        let route = family.routes.lookup(client)?;
-        let neighbour = (route.port, route.gateway.unwrap_or(client));
+        let neighbour = family.routes.neighbour(client)?;
         match &self.0 {
             Some((known, hop)) if *known == neighbour => Some(*hop),
             Some(_) | None => {
                 let mac = *family.neighbours.get(&neighbour)?;
-                let port = route.port;
+                let port = neighbour.0;
                 let hop = NextHop { port, mac };
                 self.0 = Some((neighbour, hop));
                 Some(hop)
