@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from contenders import CONTROL_CPU, WORKER_CPU, Process
-from director import UnixConnection, binary
+from director import Daemon, binary
 from host import BenchError
 from veths import CLIENT, DIRECTOR, LAN, LAN_DIRECTOR, SERVERS, VIP, WAN
 
@@ -259,13 +259,20 @@ class Weir(Program):
         config = self.veths.directory / "weir.yaml"
         config.write_text(self.yaml(), encoding="ascii")
         words = self.veths["director"].exec(binary(), "run", "-c", config)
-        self.launch(Ready(words, self.veths.directory))
+        self.launch(Daemon(words, self.veths.directory))
+
+    def total(self, name, **labels):
+        """The sum of a metric's samples with these labels."""
+        found = self.process.metrics().values(name, **labels)
+        if not found:
+            raise BenchError(f"there is no metric {name}")
+        return sum(found)
 
     def busy(self):
-        return self.process.metric("weir_worker_busy_seconds_total")
+        return self.total("weir_worker_busy_seconds_total")
 
     def frames(self):
-        return self.process.metric("weir_worker_packets_total", 'direction="rx"')
+        return self.total("weir_worker_packets_total", direction="rx")
 
     def yaml(self):
         """Its configuration."""
@@ -300,41 +307,6 @@ class Weir(Program):
             f"  socket: {directory}/weir.sock",
             f"  state: {directory}/state",
         ]) + "\n"
-
-
-class Ready(Process):
-    """A Weir that is asked over its socket."""
-
-    def __init__(self, command, directory):
-        super().__init__(command, directory / "weir.log")
-        self.socket = directory / "weir.sock"
-
-    def fetch(self, path):
-        """Status and body of a page."""
-        connection = UnixConnection(self.socket)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
-
-    def wait_until_ready(self):
-        def forwards():
-            try:
-                return self.fetch("/readyz")[0] == 200
-            except OSError:
-                return False
-
-        self.wait_for(forwards, "readiness")
-
-    def metric(self, name, label=""):
-        """The sum of a metric's samples with this label."""
-        pattern = rf"^{name}(?:{{.*{label}.*}})? (\S+)$"
-        found = re.findall(pattern, self.fetch("/metrics")[1], re.M)
-        if not found:
-            raise BenchError(f"there is no metric {name}")
-        return sum(map(float, found))
 
 
 def process_seconds(pid):

@@ -215,7 +215,7 @@ class Macswap(Counter):
     """C1: a macswap in Rust on Weir's I/O layer, without Weir."""
 
     def __init__(self, setting, log):
-        program = built("weir-dpdk", "example", "macswap")
+        program = built("weir-bench", "example", "macswap")
         super().__init__([program, *self.options(setting)], log)
 
 

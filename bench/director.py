@@ -155,23 +155,15 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-class Weir(Process):
-    """The real binary, with one worker."""
+class Daemon(Process):
+    """A `weir run` that is asked over its socket, `weir.sock` in a directory."""
 
-    def __init__(self, plan, directory):
-        self.plan, self.directory, self.socket = plan, directory, directory / "weir.sock"
-        self.config = directory / "weir.yaml"
-        self.config.write_text(plan.yaml(directory, gate=False), encoding="ascii")
-        # Several may live at once, with ports of the same names.
-        command = ["unshare", "--net", binary(), "run", "-c", self.config]
+    def __init__(self, command, directory):
         super().__init__(command, directory / "weir.log")
+        self.socket = directory / "weir.sock"
 
     def wait_until_ready(self):
         self.wait_for(self.is_ready, "readiness")
-        self.wait_for(self.is_established, "all flows", ESTABLISH_MAX)
-        self.config.write_text(self.plan.yaml(self.directory, gate=True), encoding="ascii")
-        self.child.send_signal(signal.SIGHUP)
-        self.wait_for(lambda: self.metrics().values("weir_vrrp_state") == [ACTIVE], "the gate")
 
     def fetch(self, path):
         """Status and body of a page."""
@@ -190,6 +182,32 @@ class Weir(Process):
         except OSError:
             return False
 
+    def metrics(self):
+        """A scrape."""
+        status, text = self.fetch("/metrics")
+        if status != 200:
+            raise BenchError(f"/metrics answered {status}")
+        return Metrics(text)
+
+
+class Weir(Daemon):
+    """The real binary, with one worker."""
+
+    def __init__(self, plan, directory):
+        self.plan, self.directory = plan, directory
+        self.config = directory / "weir.yaml"
+        self.config.write_text(plan.yaml(directory, gate=False), encoding="ascii")
+        # Several may live at once, with ports of the same names.
+        command = ["unshare", "--net", binary(), "run", "-c", self.config]
+        super().__init__(command, directory)
+
+    def wait_until_ready(self):
+        super().wait_until_ready()
+        self.wait_for(self.is_established, "all flows", ESTABLISH_MAX)
+        self.config.write_text(self.plan.yaml(self.directory, gate=True), encoding="ascii")
+        self.child.send_signal(signal.SIGHUP)
+        self.wait_for(lambda: self.metrics().values("weir_vrrp_state") == [ACTIVE], "the gate")
+
     def is_established(self):
         """Whether every flow of the file is there, and nothing has come but what made them."""
         seen = self.metrics()
@@ -201,13 +219,6 @@ class Weir(Process):
             raise BenchError(f"{flows} flows by {forwarded} frames, instead of "
                              f"{self.plan.traffic.flows}")
         return True
-
-    def metrics(self):
-        """A scrape."""
-        status, text = self.fetch("/metrics")
-        if status != 200:
-            raise BenchError(f"/metrics answered {status}")
-        return Metrics(text)
 
     def sent(self):
         return self.metrics().total("weir_worker_packets_total", direction="tx")

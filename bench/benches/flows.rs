@@ -9,33 +9,15 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use weir_bench::{BURST, Rounds, VIP_PORT, keys};
-use weir_engine::flow::tcp::Timeouts;
-use weir_engine::flow::{FlowKey, FlowMemory, FlowState, FlowTable, HashKey, NewFlow, ReturnPath};
-use weir_engine::id::{ServerId, ServiceId};
-use weir_engine::time::{Ticks, Time};
+use weir_bench::{BURST, Rounds, keys, new_flow};
+use weir_engine::flow::{FlowKey, FlowMemory, FlowTable, HashKey};
+use weir_engine::time::Time;
 
 type Key = FlowKey<Ipv4Addr>;
 type Baseline = hashbrown::HashMap<Key, [u64; 4], ahash::RandomState>;
 
 const COUNTS: [u32; 4] = [1_000, 100_000, 1_000_000, 8_000_000];
 const NOW: Time = Time::from_nanos(1_000_000_000);
-
-fn new_flow(key: Key) -> NewFlow<Ipv4Addr> {
-    NewFlow {
-        key,
-        rip: Ipv4Addr::new(203, 0, 113, 11),
-        server_port: VIP_PORT,
-        server: ServerId {
-            index: 0,
-            generation: 1,
-        },
-        service: ServiceId(0),
-        path: ReturnPath::Direct,
-        state: FlowState::Udp,
-        idle_max: Ticks::from_duration(Timeouts::UDP),
-    }
-}
 
 fn insert(table: &mut FlowTable<Ipv4Addr>, key: Key) {
     let inserted = table.insert(&new_flow(key), NOW, &mut |_, _| {});

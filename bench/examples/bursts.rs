@@ -14,15 +14,13 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use weir_bench::pipeline::{Bursts, Site, World};
-use weir_bench::{BURST, Rounds, VIP_PORT, datagram, keys, keys_v6, segment};
-use weir_engine::flow::tcp::Timeouts;
-use weir_engine::flow::{FlowKey, FlowMemory, FlowState, FlowTable, HashKey, NewFlow, ReturnPath};
-use weir_engine::id::{ServerId, ServiceId};
+use weir_bench::{BURST, Rounds, datagram, keys, keys_v6, new_flow, segment};
+use weir_engine::flow::{FlowKey, FlowMemory, FlowTable, HashKey};
 use weir_engine::maglev::ClientHash;
 use weir_engine::maglev::ClusterKey;
 use weir_engine::scheduler::SchedulerKind;
 use weir_engine::tables::Mode;
-use weir_engine::time::{Ticks, Time};
+use weir_engine::time::Time;
 use weir_wire::addr::Address;
 use weir_wire::checksum::{self, Delta};
 use weir_wire::parse;
@@ -229,25 +227,9 @@ fn parsed(frames: &[Vec<u8>], size: Size) -> usize {
     size.rounds * frames.len()
 }
 
-fn flow<A: Address>(key: FlowKey<A>) -> NewFlow<A> {
-    NewFlow {
-        key,
-        rip: key.remote,
-        server_port: VIP_PORT,
-        server: ServerId {
-            index: 0,
-            generation: 1,
-        },
-        service: ServiceId(0),
-        path: ReturnPath::Direct,
-        state: FlowState::Udp,
-        idle_max: Ticks::from_duration(Timeouts::UDP),
-    }
-}
-
 fn insert<A: Address>(table: &mut FlowTable<A>, keys: &[FlowKey<A>]) {
     for key in keys {
-        let inserted = table.insert(&flow(*key), NOW, &mut |_, _| {});
+        let inserted = table.insert(&new_flow(*key), NOW, &mut |_, _| {});
         assert!(inserted.is_ok(), "there is room, and the key is new");
     }
 }

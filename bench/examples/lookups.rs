@@ -14,19 +14,15 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use rustix::time::{ClockId, clock_gettime};
-use weir_bench::{BURST, Rounds, VIP_PORT, keys};
+use weir_bench::contender::{Failure, exit};
+use weir_bench::{BURST, Rounds, keys, new_flow};
 use weir_dpdk::hash::Hash;
 use weir_dpdk::{Eal, EalConfig, Hugepages, leak_slice_with, spawn_pinned};
-use weir_engine::flow::tcp::Timeouts;
-use weir_engine::flow::{
-    Bucket, FlowEntry, FlowKey, FlowMemory, FlowState, FlowTable, HashKey, NewFlow, ReturnPath,
-};
-use weir_engine::id::{ServerId, ServiceId};
-use weir_engine::time::{Ticks, Time};
+use weir_engine::flow::{Bucket, FlowEntry, FlowKey, FlowMemory, FlowTable, HashKey};
+use weir_engine::time::Time;
 use weir_prefetch::prefetch_index;
 
 type Key = FlowKey<Ipv4Addr>;
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const NOW: Time = Time::from_nanos(1_000_000_000);
 /// Lookups of a round at least.
@@ -67,20 +63,7 @@ fn weir_table(keys: &[Key]) -> Result<FlowTable<Ipv4Addr>, Failure> {
     };
     let mut table = FlowTable::new(memory, HashKey::new([1, 2, 3, 4]));
     for key in keys {
-        let flow = NewFlow {
-            key: *key,
-            rip: Ipv4Addr::new(203, 0, 113, 11),
-            server_port: VIP_PORT,
-            server: ServerId {
-                index: 0,
-                generation: 1,
-            },
-            service: ServiceId(0),
-            path: ReturnPath::Direct,
-            state: FlowState::Udp,
-            idle_max: Ticks::from_duration(Timeouts::UDP),
-        };
-        let inserted = table.insert(&flow, NOW, &mut |_, _| {});
+        let inserted = table.insert(&new_flow(*key), NOW, &mut |_, _| {});
         inserted.map_err(|error| format!("{error:?}"))?;
     }
     Ok(table)
@@ -202,11 +185,5 @@ fn run() -> Result<(), Failure> {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lookups: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit("lookups", run())
 }

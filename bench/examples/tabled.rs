@@ -10,19 +10,14 @@
 //! ```
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use weir_bench::BURST;
+use weir_bench::contender::{Failure, Options, Shared, exit};
 use weir_dpdk::hash::Hash;
-use weir_dpdk::{
-    Burst, ChecksumOffload, Eal, EalConfig, Hugepages, Mempool, MempoolConfig, Port, PortConfig,
-    RxQueue, Tsc, TxQueue, leak_slice_with, spawn_pinned,
-};
+use weir_dpdk::{Burst, Eal, Hugepages, RxQueue, Tsc, TxQueue, leak_slice_with};
 use weir_prefetch::prefetch_index;
 use weir_wire::checksum::{Checksum, Delta, is_valid_ipv4};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Client, VIP, ports, protocol, padding.
 type Key = [u8; 16];
 
@@ -145,14 +140,6 @@ fn rewrite(frame: &mut [u8], server: u32) {
     [h[24], h[25]] = sum.0;
 }
 
-/// What the main thread and the worker tell each other.
-#[derive(Default)]
-struct Shared {
-    ready: AtomicBool,
-    sent: AtomicU64,
-    stop: AtomicBool,
-}
-
 struct Worker<T> {
     near: RxQueue,
     far: (RxQueue, TxQueue),
@@ -167,7 +154,7 @@ impl<T: Table> Worker<T> {
     /// Makes flows of what comes in by the far port, until there are as many as were said.
     fn establish(&mut self, shared: &Shared) -> Result<(), Failure> {
         let (mut burst, mut made) = (Burst::new(), 0_u32);
-        while (made as usize) < self.flows && !shared.stop.load(Ordering::Relaxed) {
+        while (made as usize) < self.flows && !shared.is_over() {
             self.far.0.receive_up_to(&mut burst, BURST);
             for frame in burst.iter_mut() {
                 let flow = Flow {
@@ -217,140 +204,67 @@ impl<T: Table> Worker<T> {
 
     fn run(mut self, burst_len: usize, shared: &Shared) -> Result<(), Failure> {
         self.establish(shared)?;
-        shared.ready.store(true, Ordering::Relaxed);
-        let (mut burst, mut sent) = (Burst::new(), 0);
-        while !shared.stop.load(Ordering::Relaxed) {
-            sent += self.turn(&mut burst, burst_len) as u64;
-            shared.sent.store(sent, Ordering::Relaxed);
-        }
+        let mut burst = Burst::new();
+        let sent = shared.forward(|| self.turn(&mut burst, burst_len));
         assert_eq!(self.counts.iter().map(|count| count.0).sum::<u64>(), sent);
         Ok(())
     }
 }
 
-#[derive(Default)]
-struct Options {
-    table: String,
-    flows: u32,
-    rx: String,
-    tx: String,
-    cpu: usize,
-    control_cpu: usize,
-    burst: usize,
-    mbufs: u32,
-    data_room: u16,
-}
-
-fn options() -> Result<Options, Failure> {
-    let mut options = Options::default();
-    let mut words = std::env::args().skip(1);
-    while let Some(flag) = words.next() {
-        let value = words
-            .next()
-            .ok_or_else(|| format!("{flag} needs a value"))?;
-        match flag.as_str() {
-            "--table" => options.table = value,
-            "--flows" => options.flows = value.parse()?,
-            "--rx" => options.rx = value,
-            "--tx" => options.tx = value,
-            "--cpu" => options.cpu = value.parse()?,
-            "--control-cpu" => options.control_cpu = value.parse()?,
-            "--burst" => options.burst = value.parse::<usize>()?.min(BURST),
-            "--mbufs" => options.mbufs = value.parse()?,
-            "--data-room" => options.data_room = value.parse()?,
-            _ => return Err(format!("unknown option {flag}").into()),
-        }
-    }
-    Ok(options)
-}
-
 /// Starts the worker with a table, and answers until input ends.
 fn serve<T: Table + Send + 'static>(
     (mut eal, options): (Eal, Options),
-    table: T,
+    (table, flows): (T, usize),
 ) -> Result<(), Failure> {
-    let pool = Mempool::new(
-        &eal,
-        &MempoolConfig {
-            name: "frames",
-            count: options.mbufs,
-            data_room: options.data_room,
-            cache: 256,
-            node: None,
-        },
-    )?;
-    let config = PortConfig {
-        checksum: ChecksumOffload::Off,
-        ..PortConfig::default()
-    };
-    let mut near = Port::configure(eal.attach(&options.rx)?, &config, pool)?;
-    let mut far = Port::configure(eal.attach(&options.tx)?, &config, pool)?;
-    let (mut near, mut far) = (near.start()?, far.start()?);
+    let mut ports = options.ports(&mut eal)?;
     let worker = Worker {
-        near: near.rx.pop().ok_or("no queue")?,
+        near: ports.near.rx.pop().ok_or("no queue")?,
         far: (
-            far.rx.pop().ok_or("no queue")?,
-            far.tx.pop().ok_or("no queue")?,
+            ports.far.rx.pop().ok_or("no queue")?,
+            ports.far.tx.pop().ok_or("no queue")?,
         ),
         table,
-        flows: options.flows as usize,
+        flows,
         counts: [(0, 0); SERVERS],
         tsc: Tsc::calibrate(),
     };
-    let shared = Arc::new(Shared::default());
-    let theirs = Arc::clone(&shared);
-    let thread = spawn_pinned(options.cpu, "tabled", move || {
-        worker.run(options.burst, &theirs)
-    })?;
-    while !shared.ready.load(Ordering::Relaxed) && !thread.is_finished() {
-        std::thread::park_timeout(std::time::Duration::from_millis(1));
-    }
-    println!("ready");
-    for line in std::io::stdin().lines() {
-        line?;
-        println!("sent {}", shared.sent.load(Ordering::Relaxed));
-    }
-    shared.stop.store(true, Ordering::Relaxed);
-    thread.join().map_err(|_| "the worker panicked")?
+    let burst = options.burst;
+    options.serve("tabled", move |shared| worker.run(burst, shared))
 }
 
 fn run() -> Result<(), Failure> {
-    let options = options()?;
-    let flows = options.flows as usize;
-    let room = options.flows + options.flows / 3; // Three quarters full.
-    let eal = Eal::init(&EalConfig {
-        file_prefix: format!("tabled-{}", std::process::id()),
-        control_cpu: options.control_cpu,
-        hugepages: Hugepages::Auto,
-        memory: Mempool::octets(options.mbufs, options.data_room) + Hash::<16>::octets(room),
-        pci: Vec::new(),
+    let (mut kind, mut flows) = (String::new(), 0_u32);
+    let options = Options::read(|flag, value| {
+        match flag {
+            "--table" => kind = value.to_owned(),
+            "--flows" => flows = value.parse()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     })?;
-    match options.table.as_str() {
+    let room = flows + flows / 3; // Three quarters full.
+    let eal = options.eal("tabled", Hugepages::Auto, Hash::<16>::octets(room))?;
+    let count = flows as usize;
+    match kind.as_str() {
         "hashbrown" => {
             let state = ahash::RandomState::default();
             let map = hashbrown::HashMap::with_capacity_and_hasher(room as usize, state);
-            serve((eal, options), Brown(map))
+            serve((eal, options), (Brown(map), count))
         }
         "rte_hash" => {
             let table = Hash::new(&eal, "flows", room.max(16))?;
-            let slots = leak_slice_with(flows, Hugepages::Auto, |_| Flow::default())?;
+            let slots = leak_slice_with(count, Hugepages::Auto, |_| Flow::default())?;
             let table = Rte {
                 table,
                 flows: slots.slice,
                 used: 0,
             };
-            serve((eal, options), table)
+            serve((eal, options), (table, count))
         }
         other => Err(format!("no table {other:?}").into()),
     }
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tabled: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit("tabled", run())
 }

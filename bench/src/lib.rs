@@ -4,11 +4,15 @@
 //! is, only `make bench` can tell. Everything comes from a seed, so every run sees the same keys.
 #![forbid(unsafe_code)]
 
+pub mod contender;
 pub mod pipeline;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use weir_engine::flow::FlowKey;
+use weir_engine::flow::tcp::Timeouts;
+use weir_engine::flow::{FlowKey, FlowState, NewFlow, ReturnPath};
+use weir_engine::id::{ServerId, ServiceId};
+use weir_engine::time::Ticks;
 use weir_wire::addr::{Address, L4Port, MacAddr, Protocol};
 use weir_wire::checksum::Sum;
 use weir_wire::ethernet;
@@ -55,6 +59,23 @@ fn random_keys<A: Address>(count: u32, vip: A, client: impl Fn(u32) -> A) -> Vec
         protocol: Protocol::UDP,
     };
     hosts.into_iter().map(&mut key).collect()
+}
+
+/// A flow as DR makes one for a UDP client.
+pub fn new_flow<A: Address>(key: FlowKey<A>) -> NewFlow<A> {
+    NewFlow {
+        key,
+        rip: key.remote, // In no key of the flow, and read by nothing here.
+        server_port: VIP_PORT,
+        server: ServerId {
+            index: 0,
+            generation: 1,
+        },
+        service: ServiceId(0),
+        path: ReturnPath::Direct,
+        state: FlowState::Udp,
+        idle_max: Ticks::from_duration(Timeouts::UDP),
+    }
 }
 
 /// A UDP frame of a flow's client, with right checksums: 60 octets over IPv4, 78 over IPv6.

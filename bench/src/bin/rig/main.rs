@@ -26,8 +26,8 @@ mod script;
 use std::process::ExitCode;
 
 use rows::Pace;
-
-pub(crate) type Failure = Box<dyn std::error::Error>;
+pub(crate) use weir_bench::contender::Failure;
+use weir_bench::contender::exit;
 
 fn run() -> Result<(), Failure> {
     let mut words = std::env::args().skip(1);
@@ -70,11 +70,5 @@ fn run() -> Result<(), Failure> {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rig: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit("rig", run())
 }
