@@ -39,6 +39,11 @@ impl Window {
         self.books.returned as f64 / self.seconds
     }
 
+    /// Nanoseconds that a frame took: the time of turns that moved frames.
+    pub(crate) fn nanos(&self) -> f64 {
+        self.turns.busy as f64 / self.books.returned as f64
+    }
+
     /// The share of time in turns that moved frames; where it is 1 the worker is the limit.
     pub(crate) fn busy(&self) -> f64 {
         self.turns.busy as f64 / 1e9 / self.seconds
@@ -62,7 +67,10 @@ impl Window {
     pub(crate) fn facts(&self) -> Value {
         json!({
             "mpps": self.rate() / 1e6,
+            "nanos": self.nanos(),
             "busy": self.busy(),
+            "sent": self.books.sent,
+            "returned": self.books.returned,
             "turns": self.turns(),
             "refused": self.books.refused,
             "strange": self.books.strange,

@@ -9,6 +9,7 @@ use core::net::Ipv4Addr;
 use weir_engine::id::WorkerId;
 use weir_engine::steering::Steering;
 use weir_wire::addr::L4Port;
+use weir_wire::checksum::{self, Checksum};
 
 /// A frame from Ethernet header to padding, without FCS.
 pub(crate) type Frame = [u8; 60];
@@ -73,7 +74,7 @@ pub(crate) fn write(frame: &mut Frame, client: Client, service: u16, segment: Se
     };
     let ((address, port), vip) = (client.end(), vip(service).to_bits());
     *frame = TEMPLATE;
-    frame[24..26].copy_from_slice(&checksum(address, vip).to_be_bytes());
+    frame[24..26].copy_from_slice(&header_sum(address, vip).to_be_bytes());
     frame[26..30].copy_from_slice(&address.to_be_bytes());
     frame[30..34].copy_from_slice(&vip.to_be_bytes());
     frame[34..36].copy_from_slice(&port.to_be_bytes());
@@ -84,7 +85,7 @@ pub(crate) fn write(frame: &mut Frame, client: Client, service: u16, segment: Se
 
 /// The IPv4 header checksum of [`template`] with these addresses.
 #[inline]
-fn checksum(source: u32, destination: u32) -> u16 {
+fn header_sum(source: u32, destination: u32) -> u16 {
     // Version and so on, length, DF, TTL and protocol.
     let mut sum = 0x4500 + IP_LEN as u32 + 0x4000 + 0x4006;
     for address in [source, destination] {
@@ -118,6 +119,20 @@ pub(crate) struct Seen {
     pub(crate) server: u16,
     /// When it was sent.
     pub(crate) stamp: u64,
+    header: [u8; 20],
+}
+
+impl Seen {
+    /// Whether the IPv4 header is what [`write()`] wrote, with one hop less to go.
+    pub(crate) fn is_forwarded(&self, service: u16) -> bool {
+        let mut sent: Frame = [0; 60];
+        write(&mut sent, self.client, service, Segment::Ack, 0);
+        sent[22] -= 1;
+        sent[24..26].fill(0);
+        let Checksum(sum) = checksum::of(&sent[14..34]);
+        sent[24..26].copy_from_slice(&sum);
+        sent[14..34] == self.header
+    }
 }
 
 /// Reads what [`write()`] wrote; `None` if it is another frame.
@@ -131,6 +146,7 @@ pub(crate) fn read(frame: &[u8]) -> Option<Seen> {
         client: Client(u32::from_ne_bytes(field(54))),
         server: u16::from_be_bytes([frame[4], frame[5]]),
         stamp: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        header: *frame[14..].first_chunk()?,
     })
 }
 
@@ -138,6 +154,7 @@ pub(crate) fn read(frame: &[u8]) -> Option<Seen> {
 mod tests {
     use std::collections::HashSet;
 
+    use weir_wire::checksum::Delta;
     use weir_wire::parse::{self, Frame as Parsed};
 
     use super::*;
@@ -170,6 +187,24 @@ mod tests {
                 (seen.client, seen.stamp),
                 (Client(77_000_000), 0x0123_4567_89ab_cdef)
             );
+        }
+    }
+
+    #[test]
+    fn a_header_that_came_back_is_judged() {
+        let mut frame = [0; 60];
+        for number in 0..1000 {
+            write(&mut frame, Client(number), 3, Segment::Data, 1);
+            let is_right = |frame: &Frame| read(frame).expect("it is ours").is_forwarded(3);
+            assert!(!is_right(&frame), "the TTL is as before");
+            frame[22] = 63;
+            assert!(!is_right(&frame), "so is the checksum");
+            let hop = Delta::new().replace_u16(0x4006, 0x3f06);
+            let Checksum(sum) = hop.apply(Checksum([frame[24], frame[25]]));
+            frame[24..26].copy_from_slice(&sum);
+            assert!(is_right(&frame));
+            frame[33] ^= 1;
+            assert!(!is_right(&frame), "it is for another");
         }
     }
 

@@ -53,6 +53,7 @@ fn run() -> Result<(), Failure> {
         }
     }
     let result = match row.as_str() {
+        "forward" => rows::forward(pace),
         "setup" => rows::setup(pace),
         "flood" => rows::flood(pace),
         "latency" => rows::latency(pace),

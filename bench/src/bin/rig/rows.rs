@@ -42,10 +42,9 @@ pub(crate) fn setup(pace: Pace) -> Result<Value, Failure> {
         let mut floor = Connections::new(0, 1);
         let floor = bench.flood(Lane::Floor, pace.window, &mut floor, |_, _| {});
         let window = bench.flood(Lane::Director, pace.window, &mut connections, |_, _| {});
-        let nanos = window.turns.busy as f64 / window.books.returned as f64 * STEPS_LEN;
         pairs.push(json!({
             "connections_per_second": window.rate() / STEPS_LEN,
-            "nanos_per_connection": nanos,
+            "nanos_per_connection": window.nanos() * STEPS_LEN,
             "floor": floor.facts(),
             "director": window.facts(),
             "flows": bench.director.stats[0].counters.flows.value(),
@@ -110,6 +109,37 @@ impl Servers {
         }
         right.iter().filter(|right| !**right).count()
     }
+}
+
+/// Frames of established flows, as many as fit: what one takes.
+pub(crate) fn forward(pace: Pace) -> Result<Value, Failure> {
+    let mut bench = Bench::start(&Plan::default(), pace.flows as usize)?;
+    let servers = Servers::establish(&mut bench, pace.flows, 1);
+    let acks = || Each::new(Segment::Ack, pace.flows, 1);
+    let (mut judged, mut wrong) = (0_u64, 0_u64);
+    bench.deliver(pace.flows.into(), &mut acks(), |seen, _| {
+        judged += 1;
+        wrong += u64::from(!seen.is_forwarded(0));
+    });
+    let (mut pairs, mut moved) = (Vec::new(), 0);
+    for _ in 0..pace.pairs {
+        let floor = bench.flood(Lane::Floor, pace.window, &mut acks(), |_, _| {});
+        let director = bench.flood(Lane::Director, pace.window, &mut acks(), |seen, _| {
+            moved += u64::from(servers.is_moved(seen.client, seen.server));
+        });
+        pairs.push(json!({ "floor": floor.facts(), "director": director.facts() }));
+    }
+    Ok(json!({
+        "pairs": pairs,
+        "judged": judged,
+        "wrong": wrong,
+        "moved": moved,
+        "broken": servers.broken(&mut bench, 1),
+        "flows": bench.director.stats[0].counters.flows.value(),
+        "drops": bench.drops(),
+        "memory": bench.rings.memory(),
+        "mbufs_leaked": bench.mbufs_leaked(),
+    }))
 }
 
 /// P11: SYNs of new clients, more than fit, and established flows alongside.
