@@ -201,8 +201,7 @@ class Weir(Daemon):
         command = ["unshare", "--net", binary(), "run", "-c", self.config]
         super().__init__(command, directory)
 
-    def wait_until_ready(self):
-        super().wait_until_ready()
+    def wait_until_prepared(self):
         self.wait_for(self.is_established, "all flows", ESTABLISH_MAX)
         self.config.write_text(self.plan.yaml(self.directory, gate=True), encoding="ascii")
         self.child.send_signal(signal.SIGHUP)
@@ -222,6 +221,9 @@ class Weir(Daemon):
 
     def sent(self):
         return self.metrics().total("weir_worker_packets_total", direction="tx")
+
+    def moving(self):
+        return int(sum(self.metrics().values("weir_worker_busy_seconds_total")) * 1e9)
 
     def memory(self):
         """What it holds, in octets."""

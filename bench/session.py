@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import director
 import frames
-from contenders import Macswap, Setting, Tabled, Testpmd
+from contenders import Generator, Macswap, Setting, Tabled, Testpmd
 from director import Plan, Weir
 from frames import Ends, Traffic
 from host import BenchError
@@ -33,10 +33,11 @@ class Group:
     contenders: tuple
     mbuf_data: int = 2048
     quick: tuple = ()  # those that a quick run measures
+    memif: bool = False  # whether another process replays the files
 
     def share(self):
         """Hugepage memory of one contender in octets."""
-        mbufs = self.traffic.frames + Setting.spare_mbufs
+        mbufs = (self.traffic.frames + Setting.spare_mbufs) * (2 if self.memif else 1)
         flows = self.traffic.flows * FLOW_MEMORY
         return mbufs * (self.mbuf_data + MBUF_OVERHEAD) + flows + FIXED_MEMORY
 
@@ -67,7 +68,7 @@ class Session:
         Raises BenchError if a run cannot be trusted.
         """
         for contender in contenders:
-            self.check_output(contender, group.traffic)
+            self.check_output(contender, group)
         found = {}
         for some in group.batches(contenders):
             rounds = self.batch(group, (BASELINE, *some))
@@ -82,7 +83,7 @@ class Session:
             running = {}
             for one in contenders:
                 running[one] = stack.enter_context(self.process(one, group))
-                self.remember(one, running[one])
+                self.remember(one, running[one], group)
                 running[one].rest()
             rounds = []
             for number in range(self.rounds):
@@ -92,9 +93,19 @@ class Session:
                 self.say(f"  round {number + 1}: {rates} Mpps")
             return rounds
 
-    def process(self, contender, group):
-        """A contender, not started."""
+    def process(self, contender, group, out=None):
+        """A contender, not started, with what feeds it. What it sends goes to the file `out`."""
         setting = self.setting(group.traffic, group.mbuf_data, contender == "reply")
+        setting = replace(setting, out=out)
+        if not group.memif:
+            return self.forwarder(contender, group, setting)
+        setting = replace(setting, socket=self.directory / f"{contender}.memif")
+        process = self.forwarder(contender, group, setting)
+        process.feeder = Generator(setting, self.directory / f"{contender}-generator.log")
+        return process
+
+    def forwarder(self, contender, group, setting):
+        """A contender on its devices."""
         log = self.directory / f"{contender}.log"
         if contender == BASELINE:
             return Testpmd(setting, log)
@@ -142,23 +153,23 @@ class Session:
         return Plan(MODES[contender], traffic, setting.loop, setting.once, setting.mbufs,
                     setting.mbuf_data, reply=contender == "reply")
 
-    def check_output(self, contender, traffic):
+    def check_output(self, contender, group):
         """Sends traffic of the kind through Weir into a file, and judges what comes out."""
-        kind = contender, traffic.family, traffic.protocol, traffic.size
+        traffic = group.traffic
+        kind = contender, traffic.family, traffic.protocol, traffic.size, group.memif
         if contender not in MODES or kind in self.judged:
             return
         few = Traffic(traffic.family, 960, 960, size=traffic.size, protocol=traffic.protocol)
         out = self.directory / "out.pcap"
-        setting = self.setting(few, reply=contender == "reply")
-        plan = self.plan(contender, few, setting)
-        plan = replace(plan, once=f"{plan.once},tx_pcap={out}")
-        with Weir(plan, self.directory) as weir:
+        few_group = Group("few", few, (contender,), memif=group.memif)
+        with self.process(contender, few_group, out) as weir:
             wanted = weir.sent() + 2 * few.frames
             weir.wait_for(lambda: weir.sent() >= wanted, "all frames twice")
         # The first of them that came out are those that established flows.
         received = [frame for frame in frames.read(out, few.flows + JUDGED_MAX)
-                    if director.is_forwarded(plan, frame)][few.flows:]
-        director.judge(plan, list(frames.read(setting.file)), received)
+                    if director.is_forwarded(weir.plan, frame)][few.flows:]
+        went = self.setting(few, reply=weir.plan.reply).file
+        director.judge(weir.plan, list(frames.read(went)), received)
         out.unlink()
         self.judged.add(kind)
 
@@ -173,8 +184,11 @@ class Session:
             self.turn(weir, Group("demo", traffic, ()))
             return weir.memory()
 
-    def remember(self, name, process):
+    def remember(self, name, process, group):
         """Keeps a command for the record, free of temporary paths."""
+        if process.feeder:
+            self.remember("generator", process.feeder, replace(group, memif=False))
+        name += " over memif" if group.memif else ""
         words = [word.replace(str(self.directory), "$DIR") for word in process.command]
         words = [re.sub(r"--file-prefix=\S+", "--file-prefix=bench", word) for word in words]
         words = [re.sub(r"^/.*/", "", word) for word in words]
@@ -182,10 +196,12 @@ class Session:
 
 
 def rate(first, last):
-    """Millions of frames per second of CPU and of wall time, and the share of the CPU."""
+    """Millions of frames per second of CPU and of wall time, nanoseconds that one took, the share
+    of the time on the CPU in which there were any, and the share of the CPU."""
     sent, ran = last.sent - first.sent, last.ran - first.ran
     wall = last.at - first.at
     if sent <= 0 or ran <= 0:
         raise BenchError("nothing was sent during the window")
-    return {"mpps": sent / ran * 1e3, "mpps_wall": sent / wall / 1e6,
-            "cpu_share": min(1.0, ran / 1e9 / wall)}
+    moving = last.moving - first.moving
+    return {"mpps": sent / ran * 1e3, "mpps_wall": sent / wall / 1e6, "nanos": moving / sent,
+            "busy": moving / ran, "cpu_share": min(1.0, ran / 1e9 / wall)}
