@@ -43,6 +43,10 @@ const CASES: &[&str] = &[
     "new-lc",
     "new-maglev",
     "new-nat",
+    "new-udp",
+    "new-udp-v6",
+    "flood-tcp",
+    "flood-udp",
     "expire",
     "sweep",
     "parse-v4",
@@ -89,10 +93,20 @@ fn run(case: &str, size: Size) -> Option<usize> {
         "nat-v4-tcp" => connected(nat.tcp(), size),
         "tunnel-v4" => established(tunnel, frames(&keys(size.flows)), size),
         "tunnel-v6" => established(tunnel.v6(), frames(&keys_v6(size.flows)), size),
-        "new-rr" => new(dr.tcp(), SchedulerKind::RoundRobin, size),
-        "new-lc" => new(dr.tcp(), SchedulerKind::LeastConnection, size),
-        "new-maglev" => new(dr.tcp(), SchedulerKind::Maglev, size),
-        "new-nat" => new(nat.tcp(), SchedulerKind::RoundRobin, size),
+        "new-rr" => new(dr.tcp(), syns(size.all()), size),
+        "new-lc" => {
+            let site = dr.tcp().with(SchedulerKind::LeastConnection);
+            new(site, syns(size.all()), size)
+        }
+        "new-maglev" => {
+            let site = dr.tcp().with(SchedulerKind::Maglev);
+            new(site, syns(size.all()), size)
+        }
+        "new-nat" => new(nat.tcp(), syns(size.all()), size),
+        "new-udp" => new(dr, frames(&keys(size.all())), size),
+        "new-udp-v6" => new(dr.v6(), frames(&keys_v6(size.all())), size),
+        "flood-tcp" => flooded(dr.tcp(), segments, size),
+        "flood-udp" => flooded(dr, |keys, _| frames(keys), size),
         "expire" => expire(size),
         "sweep" => sweep(size),
         "parse-v4" => parsed(&frames(&keys(size.flows)), size),
@@ -140,15 +154,10 @@ fn forwarded(world: &mut World, bursts: &mut Bursts, size: Size) -> usize {
 
 /// Segments in the middle of TCP connections.
 fn connected(site: Site, size: Size) -> usize {
-    let segments = |flags| {
-        keys(size.flows)
-            .iter()
-            .map(|key| segment(key, flags))
-            .collect()
-    };
+    let keys = keys(size.flows);
     let mut world = World::new(site, size.flows as usize);
-    world.establish(&mut Bursts::new(segments(TcpFlags::SYN)));
-    let mut bursts = Bursts::new(segments(TcpFlags::ACK));
+    world.establish(&mut Bursts::new(segments(&keys, TcpFlags::SYN)));
+    let mut bursts = Bursts::new(segments(&keys, TcpFlags::ACK));
     for _ in 0..bursts.round_len() {
         world.forward(&mut bursts);
     }
@@ -167,13 +176,44 @@ fn answered(site: Site, frames: Vec<Vec<u8>>, size: Size) -> usize {
     forwarded(&mut world, &mut answers, size)
 }
 
-/// SYNs of new clients: nothing found, a server chosen, a flow made.
-fn new(mut site: Site, scheduler: SchedulerKind, size: Size) -> usize {
-    site.scheduler = scheduler;
-    let syn = |key: &_| segment(key, TcpFlags::SYN);
-    let mut bursts = Bursts::new(keys(size.all()).iter().map(syn).collect());
+fn segments(keys: &[FlowKey<Ipv4Addr>], flags: TcpFlags) -> Vec<Vec<u8>> {
+    keys.iter().map(|key| segment(key, flags)).collect()
+}
+
+fn syns(count: u32) -> Vec<Vec<u8>> {
+    segments(&keys(count), TcpFlags::SYN)
+}
+
+/// First frames of new clients: nothing found, a server chosen, a flow made.
+fn new(site: Site, frames: Vec<Vec<u8>>, size: Size) -> usize {
+    let mut bursts = Bursts::new(frames);
     let mut world = World::new(site, size.all() as usize);
     forwarded_part(&mut world, &mut bursts, size)
+}
+
+/// First frames of new clients in a full table, of which half is of flows that yield to nobody,
+/// and the rest of clients of the same kind: half-open connections, which yield, or datagrams.
+fn flooded(
+    site: Site,
+    frames: impl Fn(&[FlowKey<Ipv4Addr>], TcpFlags) -> Vec<Vec<u8>>,
+    size: Size,
+) -> usize {
+    let capacity = size.all() as usize;
+    let keys = keys(size.all() * 2);
+    let (inside, outside) = keys.split_at(capacity);
+    let mut world = World::new(site, capacity);
+    world.establish(&mut Bursts::new(frames(inside, TcpFlags::SYN)));
+    let mut acks = Bursts::new(frames(&inside[..capacity / 2], TcpFlags::ACK));
+    for _ in 0..acks.round_len() {
+        world.forward(&mut acks);
+    }
+    let count = size.rounds * size.flows as usize / BURST;
+    let mut flood = Bursts::new(frames(outside, TcpFlags::SYN));
+    for _ in 0..count {
+        world.forward(&mut flood);
+    }
+    assert_eq!(world.flows(), capacity, "the table is full");
+    count * BURST
 }
 
 fn forwarded_part(world: &mut World, bursts: &mut Bursts, size: Size) -> usize {

@@ -139,6 +139,13 @@ impl Site {
         self
     }
 
+    /// The same under another scheduler.
+    #[must_use]
+    pub const fn with(mut self, scheduler: SchedulerKind) -> Self {
+        self.scheduler = scheduler;
+        self
+    }
+
     fn server(self, number: u8) -> IpAddr {
         let host = FIRST_SERVER + number;
         if self.v6 {

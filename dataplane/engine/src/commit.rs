@@ -4,7 +4,7 @@ use weir_wire::icmp::Cause;
 
 use crate::counters::{Gauge, ServerCounters};
 use crate::decide::{Change, Serve};
-use crate::engine::{State, uncount};
+use crate::engine::State;
 use crate::family::Ip;
 use crate::flow::tcp::{TcpEvent, Timeouts};
 use crate::flow::{Direction, Ended, FlowIndex, NewFlow, Observed};
@@ -75,9 +75,12 @@ pub(crate) fn commit<A: Ip>(
                 } else {
                     Ended::Replaced
                 };
-                uncount(&state.counters, &state.generations, &ended, why);
+                A::flows_and_census(state).1.uncount(&ended, why);
             }
-            start(state, now, flow, *cursor, timeouts, len)?;
+            let (flows, census) = A::flows_and_census(state);
+            let ended = &mut |entry: &_, why| census.uncount(entry, why);
+            let index = flows.insert(flow, now, ended).map_err(|_| NoRoom)?;
+            count_start(state, now, (index, flow), *cursor, timeouts, len);
         }
     }
     count(
@@ -131,16 +134,16 @@ fn count_refusal<A: Ip>(state: &State, index: FlowIndex) {
     }
 }
 
-/// Enters a flow.
-fn start<A: Ip>(
+/// Counts a flow that has been entered with a packet of `len` octets of IP.
+#[inline]
+pub(crate) fn count_start<A: Ip>(
     state: &mut State,
     now: Time,
-    flow: &NewFlow<A>,
+    (index, flow): (FlowIndex, &NewFlow<A>),
     cursor: Cursor,
     timeouts: &Timeouts,
     len: u16,
-) -> Result<(), NoRoom> {
-    let index = A::insert(state, flow, now).map_err(|_| NoRoom)?;
+) {
     state.publish_flows();
     // The first packet has moved the state already; without an event it is only counted.
     let first = Observed {
@@ -163,7 +166,6 @@ fn start<A: Ip>(
     if let Some(counters) = state.gauges(flow.server) {
         gauge(counters, flow.state.is_active()).up();
     }
-    Ok(())
 }
 
 /// Counts an error about a packet of a service, as one that goes back to its client. As in IPVS,

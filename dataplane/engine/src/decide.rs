@@ -17,12 +17,14 @@ use crate::classify::{Part, Subject, nat_source};
 use crate::engine::State;
 use crate::family::Ip;
 use crate::flow::tcp::{TcpEvent, TcpState};
-use crate::flow::{Direction, FlowEntry, FlowIndex, FlowState, Found, NewFlow, ReturnPath};
+use crate::flow::{
+    Direction, FlowEntry, FlowIndex, FlowKey, FlowState, Found, NewFlow, ReturnPath,
+};
 use crate::id::{PortId, ServiceId};
 use crate::rewrite::tunnel::Outer;
 use crate::service::{self, Cursor};
 use crate::tables::{
-    Hop, Mode, NatSource, NextHop, OnServerGone, Role, Server, Service, Tables, Unserved,
+    Hop, Mode, NatSource, NextHop, OnServerGone, Port, Role, Server, Service, Tables, Unserved,
 };
 use crate::time::Time;
 use crate::verdict::{DropReason, PuntClass};
@@ -162,7 +164,7 @@ fn hit<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>, found: F
         // D53: a new connection under old ports; this packet starts it.
         return start(view, subject, packet, Some(found.index));
     }
-    let rewrite = forward_rewrite(server, subject, Some(entry));
+    let rewrite = forward_rewrite(server, &subject.key, Some(entry));
     deliver(view, packet, server, change, rewrite)
 }
 
@@ -215,11 +217,13 @@ fn start<A: Ip>(
     if packet.src.is_martian_source() || packet.src == packet.dst {
         return Plan::Drop(DropReason::MartianSource, None);
     }
-    if family.dips.contains_key(&packet.src) {
-        return Plan::Drop(DropReason::MartianSource, None);
-    }
-    if family.vips.contains_key(&packet.src) {
-        return Plan::Drop(DropReason::VipSource, None);
+    if family.own.may_hold(packet.src) {
+        if family.dips.contains_key(&packet.src) {
+            return Plan::Drop(DropReason::MartianSource, None);
+        }
+        if family.vips.contains_key(&packet.src) {
+            return Plan::Drop(DropReason::VipSource, None);
+        }
     }
     let Some(service) = listening(view.tables, subject) else {
         return unserved(view, packet);
@@ -231,14 +235,14 @@ fn start<A: Ip>(
         let answer = !packet.tcp_flags.intersects(TcpFlags::SYN);
         return Plan::Drop(DropReason::BogusTcpFlags, answer.then_some(Answer::Reset));
     }
-    let adopts = service.sloppy || flows_may_be_unknown(view, packet.dst, service);
+    let adopts = || service.sloppy || flows_may_be_unknown(view, packet.dst, service);
     match event(packet) {
         None if tcp => Plan::Drop(DropReason::NoFlow, None),
         None | Some(TcpEvent::Syn) => {
             choose(view, subject, packet, service, replaced, Choice::Scheduler)
         }
         Some(TcpEvent::Rst) => Plan::Drop(DropReason::NoFlow, None),
-        Some(TcpEvent::Ack | TcpEvent::Fin) if adopts => {
+        Some(TcpEvent::Ack | TcpEvent::Fin) if adopts() => {
             // Where flows went without state or through another director a while ago, their
             // packets must find the same server.
             let choice = if service.sloppy {
@@ -313,25 +317,8 @@ fn choose<A: Ip>(
     let Some((server, cursor)) = picked else {
         return Plan::Drop(DropReason::NoServer, Some(Answer::PortUnreachable));
     };
-    let path = match server.mode {
-        Mode::Nat => ReturnPath::Through,
-        Mode::Dr | Mode::Tunnel => ReturnPath::Direct,
-    };
-    let state = match subject.key.protocol {
-        Protocol::TCP => FlowState::first(event(packet).or(Some(TcpEvent::Ack)), path),
-        Protocol(_) => FlowState::Udp,
-    };
-    let flow = NewFlow {
-        key: subject.key,
-        rip: A::from_ip(server.address).unwrap_or(A::UNSPECIFIED),
-        server_port: server.port.unwrap_or(subject.key.remote_port),
-        server: server.id,
-        service: service.id,
-        path,
-        state,
-        idle_max: state.timeout(&service.timeouts),
-    };
-    let rewrite = forward_rewrite(server, subject, None);
+    let flow = new_flow(service, server, key, event(packet));
+    let rewrite = forward_rewrite(server, &subject.key, None);
     deliver(
         view,
         packet,
@@ -343,6 +330,34 @@ fn choose<A: Ip>(
         },
         rewrite,
     )
+}
+
+/// The flow that a packet with this event begins.
+#[inline(always)]
+pub(crate) fn new_flow<A: Ip>(
+    service: &Service,
+    server: &Server,
+    key: &FlowKey<A>,
+    event: Option<TcpEvent>,
+) -> NewFlow<A> {
+    let path = match server.mode {
+        Mode::Nat => ReturnPath::Through,
+        Mode::Dr | Mode::Tunnel => ReturnPath::Direct,
+    };
+    let state = match key.protocol {
+        Protocol::TCP => FlowState::first(event.or(Some(TcpEvent::Ack)), path),
+        Protocol(_) => FlowState::Udp,
+    };
+    NewFlow {
+        key: *key,
+        rip: A::from_ip(server.address).unwrap_or(A::UNSPECIFIED),
+        server_port: server.port.unwrap_or(key.remote_port),
+        server: server.id,
+        service: service.id,
+        path,
+        state,
+        idle_max: state.timeout(&service.timeouts),
+    }
 }
 
 /// The same packet without state: the table is full (counted by the caller).
@@ -357,7 +372,7 @@ pub(crate) fn without_state<A: Ip>(
     };
     match service::pick_stateless(view, service, &subject.key) {
         Some((server, _)) => {
-            let rewrite = forward_rewrite(server, subject, None);
+            let rewrite = forward_rewrite(server, &subject.key, None);
             deliver(view, packet, server, Change::None, rewrite)
         }
         None => Plan::Drop(DropReason::FlowTableFull, None),
@@ -376,7 +391,7 @@ fn error_without_flow<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Pars
         .and_then(|service| service::pick_stateless(view, service, &subject.key));
     match server {
         Some((server, _)) => {
-            let rewrite = forward_rewrite(server, subject, None);
+            let rewrite = forward_rewrite(server, &subject.key, None);
             deliver(view, packet, server, Change::None, rewrite)
         }
         None => Plan::Drop(DropReason::IcmpNoFlow, None),
@@ -509,10 +524,7 @@ fn go<A: Ip>(
         )));
     }
     let len = packet.end - packet.l3;
-    let room = match rewrite {
-        Rewrite::Direct | Rewrite::Translate(..) => port.mtu,
-        Rewrite::Tunnel(outer) => port.mtu.saturating_sub(outer.len()),
-    };
+    let room = room(port, rewrite);
     if len > room && !may_fragment::<A>(packet, len, rewrite) {
         let mtu = room.max(A::MTU_MIN);
         return Plan::Serve(serve(Then::Answer(
@@ -525,6 +537,15 @@ fn go<A: Ip>(
         to,
         oversize: len > room,
     })))
+}
+
+/// The octets of IP that fit a port.
+#[inline(always)]
+pub(crate) fn room<A: Ip>(port: &Port, rewrite: Rewrite<A>) -> u16 {
+    match rewrite {
+        Rewrite::Direct | Rewrite::Translate(..) => port.mtu,
+        Rewrite::Tunnel(outer) => port.mtu.saturating_sub(outer.len()),
+    }
 }
 
 /// Whether a packet that does not fit is fragmented, as IPVS does, instead of being answered.
@@ -542,9 +563,9 @@ fn may_fragment<A: Ip>(packet: &Parsed<A>, len: u16, rewrite: Rewrite<A>) -> boo
 /// How a packet reaches a server. `None`: the server's address is of the wrong family, which
 /// control refuses to configure.
 #[inline]
-fn forward_rewrite<A: Ip>(
+pub(crate) fn forward_rewrite<A: Ip>(
     server: &Server,
-    subject: &Subject<A>,
+    key: &FlowKey<A>,
     entry: Option<&FlowEntry<A>>,
 ) -> Option<Rewrite<A>> {
     Some(match server.mode {
@@ -555,7 +576,7 @@ fn forward_rewrite<A: Ip>(
                 Rewrite::Translate(rip, port)
             }
             None => {
-                let port = server.port.unwrap_or(subject.key.remote_port);
+                let port = server.port.unwrap_or(key.remote_port);
                 Rewrite::Translate(A::from_ip(server.address)?, port)
             }
         },

@@ -12,6 +12,7 @@ use weir_wire::addr::{L4Port, Protocol};
 use crate::adoption::Adoption;
 use crate::counters::WorkerCounters;
 use crate::family::Ip;
+use crate::flow::tcp::TcpState;
 use crate::flow::{Ended, FlowEntry, FlowMemory, FlowState, FlowTable, HashKey};
 use crate::fragment::table::FragmentTable;
 use crate::id::{ServerId, ServiceId, WorkerId};
@@ -145,22 +146,10 @@ impl Engine {
 
     /// Ends idle flows: looks at the next `budget` entries of each family. Once per loop.
     pub fn expire(&mut self, now: Time, budget: usize) {
-        let State {
-            v4,
-            v6,
-            generations,
-            counters,
-            ..
-        } = &mut self.state;
-        let step4 = v4.expire(now, budget, &mut |entry| {
-            uncount(counters, generations, entry, Ended::Expired)
-        });
-        let step6 = v6.expire(now, budget, &mut |entry| {
-            uncount(counters, generations, entry, Ended::Expired)
-        });
-        let expired = step4.expired + step6.expired;
+        let expired = expire::<Ipv4Addr>(&mut self.state, now, budget)
+            + expire::<Ipv6Addr>(&mut self.state, now, budget);
         if expired > 0 {
-            counters.flows_expired.add(expired as u64);
+            self.state.counters.flows_expired.add(expired as u64);
             self.state.publish_flows();
         }
     }
@@ -283,6 +272,13 @@ impl State {
             .set((self.v4.half_open() + self.v6.half_open()) as u64);
     }
 
+    /// A flow of this service is forwarded without an entry: all its packets will come without one,
+    /// for as long as it may live.
+    pub(crate) fn forward_without_state(&mut self, service: &Service, now: Time) {
+        let life = service.timeouts.tcp(TcpState::Established).as_duration();
+        self.stateless_until = now + life;
+    }
+
     /// Whether the limits allow one more answer to this client.
     pub(crate) fn may_answer<A: Ip>(&mut self, client: A, now: Time) -> bool {
         // The client's own limit comes first, so that one client cannot use up everybody's.
@@ -302,35 +298,53 @@ impl State {
     }
 }
 
-/// Takes an ended flow out of its server's gauges, and counts it if the server never answered.
-pub(crate) fn uncount<A: Ip>(
-    counters: &WorkerCounters,
-    generations: &[u32],
-    entry: &FlowEntry<A>,
-    ended: Ended,
-) {
-    let server = entry.server();
-    let slot = server.index as usize;
-    // Gauges are of the slot's present generation; flows of servers that are gone are in none.
-    if generations.get(slot) != Some(&server.generation) {
-        return;
-    }
-    if let Some(counters) = counters.servers.get(slot) {
-        if entry.state().is_active() {
-            counters.active.down()
-        } else {
-            counters.inactive.down()
+/// Ends idle flows of one family; returns how many.
+fn expire<A: Ip>(state: &mut State, now: Time, budget: usize) -> usize {
+    let (flows, census) = A::flows_and_census(state);
+    let ended = &mut |entry: &_| census.uncount(entry, Ended::Expired);
+    flows.expire(now, budget, ended).expired
+}
+
+/// Counts flows that end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Census<'a> {
+    counters: &'a WorkerCounters,
+    generations: &'a [u32],
+}
+
+impl<'a> Census<'a> {
+    pub(crate) const fn new(counters: &'a WorkerCounters, generations: &'a [u32]) -> Self {
+        Self {
+            counters,
+            generations,
         }
     }
-    let had_its_time = match ended {
-        Ended::Expired | Ended::Retried => true,
-        Ended::Evicted | Ended::Replaced => false,
-    };
-    if had_its_time
-        && entry.is_unanswered()
-        && let Some(outcomes) = counters.outcomes.get(slot)
-    {
-        outcomes.unanswered.add(1);
+
+    /// Takes an ended flow out of its server's gauges, and counts it if the server never answered.
+    pub(crate) fn uncount<A: Ip>(self, entry: &FlowEntry<A>, ended: Ended) {
+        let server = entry.server();
+        let slot = server.index as usize;
+        // Gauges are of the slot's present generation; flows of servers that are gone are in none.
+        if self.generations.get(slot) != Some(&server.generation) {
+            return;
+        }
+        if let Some(counters) = self.counters.servers.get(slot) {
+            if entry.state().is_active() {
+                counters.active.down()
+            } else {
+                counters.inactive.down()
+            }
+        }
+        let had_its_time = match ended {
+            Ended::Expired | Ended::Retried => true,
+            Ended::Evicted | Ended::Replaced => false,
+        };
+        if had_its_time
+            && entry.is_unanswered()
+            && let Some(outcomes) = self.counters.outcomes.get(slot)
+        {
+            outcomes.unanswered.add(1);
+        }
     }
 }
 

@@ -11,12 +11,11 @@ use weir_wire::ipv4::{self, Ipv4Mut, Ipv4Repr};
 use weir_wire::ipv6::{self, Ipv6Mut, Ipv6Repr};
 use weir_wire::quoted::{self, Quoted};
 
-use crate::engine::{State, uncount};
-use crate::flow::{FlowIndex, FlowTable, InsertError, NewFlow};
+use crate::engine::{Census, State};
+use crate::flow::FlowTable;
 use crate::fragment::table::FragmentTable;
 use crate::pipeline::{FamilyKeys, Item, Keys, Known, Memo, Recogniser, Work};
 use crate::tables::{Family, Tables, Vip};
-use crate::time::Time;
 
 /// An IP header to be written, without options or extensions.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +64,8 @@ pub(crate) trait Ip: Address {
     fn flows_mut(state: &mut State) -> &mut FlowTable<Self>;
     /// This family's fragmented packets in progress.
     fn fragments(state: &mut State) -> &mut FragmentTable<Self>;
-    /// Enters a flow; flows that end for it are taken out of the gauges.
-    fn insert(state: &mut State, flow: &NewFlow<Self>, now: Time)
-    -> Result<FlowIndex, InsertError>;
+    /// This family's flows, and what counts those that end.
+    fn flows_and_census(state: &mut State) -> (&mut FlowTable<Self>, Census<'_>);
     /// An item of the pipeline's stage.
     fn work(item: Item<Self>) -> Work;
     /// This family's keys in the pipeline's stage.
@@ -172,20 +170,15 @@ impl Ip for Ipv4Addr {
         &mut state.fragments_v4
     }
 
-    fn insert(
-        state: &mut State,
-        flow: &NewFlow<Self>,
-        now: Time,
-    ) -> Result<FlowIndex, InsertError> {
+    #[inline]
+    fn flows_and_census(state: &mut State) -> (&mut FlowTable<Self>, Census<'_>) {
         let State {
             v4,
             counters,
             generations,
             ..
         } = state;
-        v4.insert(flow, now, &mut |entry, ended| {
-            uncount(counters, generations, entry, ended)
-        })
+        (v4, Census::new(counters, generations))
     }
 
     #[inline]
@@ -306,20 +299,15 @@ impl Ip for Ipv6Addr {
         &mut state.fragments_v6
     }
 
-    fn insert(
-        state: &mut State,
-        flow: &NewFlow<Self>,
-        now: Time,
-    ) -> Result<FlowIndex, InsertError> {
+    #[inline]
+    fn flows_and_census(state: &mut State) -> (&mut FlowTable<Self>, Census<'_>) {
         let State {
             v6,
             counters,
             generations,
             ..
         } = state;
-        v6.insert(flow, now, &mut |entry, ended| {
-            uncount(counters, generations, entry, ended)
-        })
+        (v6, Census::new(counters, generations))
     }
 
     #[inline]

@@ -6,6 +6,7 @@
 //! are cut into segments.
 
 mod entry;
+mod first;
 mod straight;
 mod way;
 
@@ -14,6 +15,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use weir_wire::parse::Parsed;
 
 use self::entry::Entry;
+use self::first::Firsts;
 use self::straight::carry::{self, Router};
 pub(crate) use self::straight::recogniser::{Known, Recogniser};
 use self::straight::{Run, Straight};
@@ -230,36 +232,31 @@ impl Stage {
         let Self { work, keys } = self;
         let mut run = Run::default();
         let (mut router_v4, mut router_v6) = (Router::default(), Router::default());
+        let mut firsts = Firsts::new(tables, now, ingress);
         for (at, (frame, work)) in frames.iter_mut().zip(work.iter()).enumerate() {
             let world = (&mut *state, tables, now);
             let carried = match *work {
                 Work::Straight(Place::V4(place)) => {
-                    let memos = (&mut run, &mut router_v4);
-                    Some(carry::settle::<_, I>(
-                        world,
-                        frame,
-                        (&keys.v4, place),
-                        memos,
-                    ))
+                    let (packet, memos) = ((&keys.v4, place), (&mut run, &mut router_v4));
+                    Some(carry::settle::<_, I>(world, frame, packet, memos))
                 }
                 Work::Straight(Place::V6(place)) => {
-                    let memos = (&mut run, &mut router_v6);
-                    Some(carry::settle::<_, I>(
-                        world,
-                        frame,
-                        (&keys.v6, place),
-                        memos,
-                    ))
+                    let (packet, memos) = ((&keys.v6, place), (&mut run, &mut router_v6));
+                    Some(carry::settle::<_, I>(world, frame, packet, memos))
                 }
                 Work::Done(_) | Work::V4(_) | Work::V6(_) => None,
             };
+            if let Some(Some(verdict)) = carried {
+                outcome.set(at, verdict);
+                continue;
+            }
             let again;
-            let work = match carried {
-                Some(Some(verdict)) => {
-                    outcome.set(at, verdict);
-                    continue;
+            let work = match firsts.settle::<I>(state, frame, work, keys) {
+                Some(verdict) => {
+                    again = Work::Done(verdict);
+                    &again
                 }
-                Some(None) => {
+                None if carried.is_some() => {
                     let world = (&mut *state, tables, now);
                     again = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
                     &again

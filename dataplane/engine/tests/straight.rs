@@ -156,9 +156,13 @@ struct Twins {
 
 impl Twins {
     fn new(spec: &Spec) -> Self {
+        Self::with_flows(spec, 1024)
+    }
+
+    fn with_flows(spec: &Spec, flows: usize) -> Self {
         Self {
-            straight: World::new(spec),
-            whole: World::new(spec),
+            straight: World::with_flows(spec, flows),
+            whole: World::with_flows(spec, flows),
         }
     }
 
@@ -237,6 +241,7 @@ impl Twins {
                 servers.collect::<Vec<_>>(),
                 flows,
                 dropped,
+                counters.flow_insert_failures.value(),
             )
         };
         let (straight, whole) = (books(&self.straight), books(&self.whole));
@@ -244,6 +249,7 @@ impl Twins {
         differ("servers", &straight.1, &whole.1);
         differ("flows", &straight.2, &whole.2);
         differ("drops", &straight.3, &whole.3);
+        assert_eq!(straight.4, whole.4, "flows without room");
     }
 }
 
@@ -356,7 +362,8 @@ fn every_octet_of_the_headers_may_be_anything() {
     let mut twins = Twins::new(&spec());
     for (family, vip) in (0..2).flat_map(|family| VIPS.map(|vip| (family, vip))) {
         for ends in twins.begin(family, vip) {
-            for base in [ends.datagram(0xbeef, &[7; 18]), ends.segment(ACK, b"data")] {
+            let (syn, ack) = (ends.segment(SYN, b""), ends.segment(ACK, b"data"));
+            for base in [ends.datagram(0xbeef, &[7; 18]), syn, ack] {
                 for at in 0..base.len().min(74) {
                     for value in [0, 1, 2, 0x11, 0x45, 0x60, 0x7f, 0x80, 0xff, base[at] ^ 0x40] {
                         let mut frame = base.clone();
@@ -411,5 +418,26 @@ fn a_burst_whose_first_packet_starts_the_flow_of_the_others_finds_it() {
         assert_eq!(first[0], first[1]);
         assert_eq!(first[0], first[2]);
         assert_eq!(twins.straight.counters().flows.value(), 1);
+    }
+}
+
+#[test]
+fn a_full_table_makes_no_difference() {
+    for flows in [1, 4, 16] {
+        let mut twins = Twins::with_flows(&spec(), flows);
+        for port in 1..200_u16 {
+            for family in [0, 1] {
+                for (vip, _) in VIPS {
+                    let ends = to_vip(family, vip);
+                    for mut frame in [ends.segment(SYN, b""), ends.datagram(0xbeef, b"x")] {
+                        let l4 = [34, 54][family];
+                        frame[l4..l4 + 2].copy_from_slice(&(port % 50).to_be_bytes());
+                        twins.send(0, &TestFrame::new(&frame));
+                    }
+                }
+            }
+            twins.pass(Duration::from_secs(u64::from(port % 7)));
+        }
+        assert!(twins.straight.counters().flow_insert_failures.value() > 100);
     }
 }

@@ -14,7 +14,6 @@ use crate::decide::{self, Plan, Rewrite, Send, Serve, Then, View};
 use crate::engine::State;
 use crate::family::Ip;
 use crate::flow::Direction;
-use crate::flow::tcp::TcpState;
 use crate::id::PortId;
 use crate::io::Io;
 use crate::outcome::Outcome;
@@ -105,11 +104,9 @@ impl<I: Io> Way<'_, I> {
         };
         let plan = decide::without_state(view, subject, &item.packet);
         if let Plan::Serve(serve) = &plan {
-            // All of the flow's packets come without an entry, for as long as it may live.
-            let service = self.tables.service(serve.service);
-            let established = TcpState::Established;
-            let span = service.map(|s| s.timeouts.tcp(established).as_duration());
-            self.state.stateless_until = self.now + span.unwrap_or_default();
+            if let Some(service) = self.tables.service(serve.service) {
+                self.state.forward_without_state(service, self.now);
+            }
             let len = item.packet.end - item.packet.l3;
             // Nothing is entered, so nothing can fail.
             let _ = commit(self.state, self.tables, self.now, serve, len);

@@ -40,33 +40,65 @@ impl<A: Address> FlowTable<A> {
         now: Time,
         ended: &mut impl FnMut(&FlowEntry<A>, Ended),
     ) -> Result<FlowIndex, InsertError> {
+        let hash = self.hash(&flow.key);
+        match self.find_or_clear(&flow.key, hash, now, ended) {
+            Some(found) => Err(InsertError::Exists(found.index)),
+            None => self.enter(flow, hash, now, ended),
+        }
+    }
+
+    /// The live flow that a key belongs to. An expired one ends, which is passed to `ended`, so
+    /// that [`Self::enter`] may follow where there is none.
+    #[inline]
+    pub fn find_or_clear(
+        &mut self,
+        key: &FlowKey<A>,
+        hash: FlowHash,
+        now: Time,
+        ended: &mut impl FnMut(&FlowEntry<A>, Ended),
+    ) -> Option<Found> {
+        let found = self.find(key, hash)?;
+        if self.entry(found.index).is_live(now.tick()) {
+            return Some(found);
+        }
+        self.clear_the_way(&(*key, hash), now.tick(), ended)
+    }
+
+    /// Inserts a flow whose key, which has this hash, is known to be free: see
+    /// [`Self::find_or_clear`].
+    ///
+    /// # Errors
+    /// As those of [`Self::insert`].
+    pub fn enter(
+        &mut self,
+        flow: &NewFlow<A>,
+        hash: FlowHash,
+        now: Time,
+        ended: &mut impl FnMut(&FlowEntry<A>, Ended),
+    ) -> Result<FlowIndex, InsertError> {
         let now = now.tick();
         let entry = FlowEntry::new(flow, now);
-        let forward = (flow.key, self.hash(&flow.key));
         let reverse = entry.reverse_key().map(|key| (key, self.hash(&key)));
-        if let Some(found) = self.clear_the_way(&forward, now, ended) {
-            return Err(InsertError::Exists(found.index));
-        }
         if let Some(reverse) = &reverse
             && let Some(found) = self.clear_the_way(reverse, now, ended)
         {
             return Err(InsertError::ReverseTaken(found.index));
         }
 
-        let home = forward.1.home(self.bucket_count);
+        let home = hash.home(self.bucket_count);
         let index = self
             .take_entry()
             .or_else(|| self.make_entry(home, now, ended))
             .ok_or(InsertError::Full)?;
         self.entries[index as usize] = entry;
-        if !self.place_or_evict(forward.1, index, now, ended) {
+        if !self.place_or_evict(hash, index, now, ended) {
             self.give_back(index);
             return Err(InsertError::Full);
         }
-        if let Some((_, hash)) = reverse
-            && !self.place_or_evict(hash, index, now, ended)
+        if let Some((_, reverse)) = reverse
+            && !self.place_or_evict(reverse, index, now, ended)
         {
-            self.unlink(forward.1, index);
+            self.unlink(hash, index);
             self.give_back(index);
             return Err(InsertError::Full);
         }

@@ -1,5 +1,6 @@
 //! The way out of the straight line.
 
+use weir_wire::addr::Protocol;
 use weir_wire::parse::{Fragment, Parsed};
 use weir_wire::tcp::TcpFlags;
 
@@ -7,7 +8,7 @@ use super::{L3, Run, Straight};
 use crate::commit::count;
 use crate::engine::State;
 use crate::family::{Carried, Ip};
-use crate::flow::{Direction, Observed};
+use crate::flow::{Direction, FlowKey, Observed};
 use crate::id::PortId;
 use crate::io::Io;
 use crate::pipeline::{FamilyKeys, Key};
@@ -143,6 +144,22 @@ fn wrap<A: Ip, I: Io>(
     let outer = outer.ok_or(DropReason::NoRoute)?;
     let id = state.take_id_u16();
     rewrite::tunnel::encapsulate::<A, I>(frame, &parsed(packet, carried), outer, id, exit)
+}
+
+impl<A: Ip> Straight<A> {
+    /// The key, if it is a datagram's from a client.
+    #[inline(always)]
+    pub(in crate::pipeline) fn datagram(&self) -> Option<&FlowKey<A>> {
+        let datagram = self.key.protocol == Protocol::UDP && self.direction == Direction::Forward;
+        datagram.then_some(&self.key)
+    }
+
+    /// The packet of a frame as the parser would see it.
+    #[inline(always)]
+    pub(in crate::pipeline) fn parsed<I: Io>(&self, frame: &I::Frame) -> Option<Parsed<A>> {
+        let header = I::head(frame).get(usize::from(L3)..)?;
+        Some(parsed(self, A::carried(header)?))
+    }
 }
 
 /// The packet as the parser would see it: the compiler keeps only what is read of it.
