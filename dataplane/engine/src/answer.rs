@@ -46,7 +46,7 @@ pub(crate) struct Draft<'a, A: Ip> {
     /// Source of an ICMP error; everything else comes from where the client sent to.
     pub(crate) from: A,
     /// Where it leaves.
-    pub(crate) exit: Exit<'a>,
+    pub(crate) exit: Exit,
     /// IPv4 identification, where the answer may be fragmented.
     pub(crate) id: u16,
 }

@@ -4,7 +4,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_wire::addr::{Address, Protocol};
-use weir_wire::checksum::Delta;
+use weir_wire::checksum::{Checksum, Delta};
 use weir_wire::icmp::{self, Icmp, Message, Report};
 use weir_wire::icmpv6::{self, Icmpv6};
 use weir_wire::ipv4::{self, Ipv4Mut, Ipv4Repr};
@@ -12,9 +12,9 @@ use weir_wire::ipv6::{self, Ipv6Mut, Ipv6Repr};
 use weir_wire::quoted::{self, Quoted};
 
 use crate::engine::{Census, State};
-use crate::flow::FlowTable;
+use crate::flow::{Direction, FlowTable};
 use crate::fragment::table::FragmentTable;
-use crate::pipeline::{FamilyKeys, Item, Keys, Known, Memo, Recogniser, Work};
+use crate::pipeline::{FamilyKeys, Item, Keys, Known, Memo, Recogniser, Straight, Work};
 use crate::tables::{Family, Tables, Vip};
 
 /// An IP header to be written, without options or extensions.
@@ -90,10 +90,20 @@ pub(crate) trait Ip: Address {
     fn message(header: &[u8; 8]) -> Message;
     /// Of a header what a tunnel carries on.
     fn carried(packet: &[u8]) -> Option<Carried>;
+    /// A packet that may be an established flow's: see [`Recogniser`]. The frame's first segment,
+    /// and how long all of it is.
+    fn recognise(recogniser: &mut Recogniser<'_>, octets: (&[u8], usize))
+    -> Option<Straight<Self>>;
     /// What is known for a burst's straight line.
     fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self>;
     /// Takes one from TTL or Hop Limit.
     fn decrement_ttl(packet: &mut [u8]);
+    /// The same where there is one to take, with one checksum update: `delta` is what else changes
+    /// in the header.
+    fn spend_hop(packet: &mut [u8], delta: Delta);
+    /// Writes the address of a packet's far end: its destination forward, its source in reverse.
+    /// The header's checksum stays as it is.
+    fn put_far_end(packet: &mut [u8], direction: Direction, address: Self);
     /// Sets the source and takes one from TTL or Hop Limit; `delta` is what the address changes in
     /// checksums.
     fn forward_from(packet: &mut [u8], src: Self, delta: Delta);
@@ -217,6 +227,35 @@ impl Ip for Ipv4Addr {
     #[inline(always)]
     fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self> {
         &mut recogniser.v4
+    }
+
+    #[inline(always)]
+    fn recognise(
+        recogniser: &mut Recogniser<'_>,
+        octets: (&[u8], usize),
+    ) -> Option<Straight<Self>> {
+        recogniser.v4(octets)
+    }
+
+    #[inline(always)]
+    fn spend_hop(packet: &mut [u8], delta: Delta) {
+        if let Some(h) = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>() {
+            h[8] = h[8].wrapping_sub(1);
+            // TTL is the high octet of its word: it falls by 0x100, whatever the low octet is.
+            let delta = delta.replace_u16(0x0100, 0);
+            [h[10], h[11]] = delta.apply(Checksum([h[10], h[11]])).0;
+        }
+    }
+
+    #[inline(always)]
+    fn put_far_end(packet: &mut [u8], direction: Direction, address: Self) {
+        let at = match direction {
+            Direction::Forward => 16,
+            Direction::Reverse => 12,
+        };
+        if let Some(place) = packet.get_mut(at..at + 4) {
+            place.copy_from_slice(&address.octets());
+        }
     }
 
     #[inline(always)]
@@ -346,6 +385,32 @@ impl Ip for Ipv6Addr {
     #[inline(always)]
     fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self> {
         &mut recogniser.v6
+    }
+
+    #[inline(always)]
+    fn recognise(
+        recogniser: &mut Recogniser<'_>,
+        octets: (&[u8], usize),
+    ) -> Option<Straight<Self>> {
+        recogniser.v6(octets)
+    }
+
+    #[inline(always)]
+    fn spend_hop(packet: &mut [u8], _: Delta) {
+        if let Some(hop_limit) = packet.get_mut(7) {
+            *hop_limit = hop_limit.wrapping_sub(1);
+        }
+    }
+
+    #[inline(always)]
+    fn put_far_end(packet: &mut [u8], direction: Direction, address: Self) {
+        let at = match direction {
+            Direction::Forward => 24,
+            Direction::Reverse => 8,
+        };
+        if let Some(place) = packet.get_mut(at..at + 16) {
+            place.copy_from_slice(&address.octets());
+        }
     }
 
     #[inline(always)]

@@ -19,6 +19,7 @@ pub mod flow;
 pub mod fragment;
 pub mod id;
 pub mod io;
+mod lane;
 pub mod lease;
 pub mod limits;
 pub mod maglev;

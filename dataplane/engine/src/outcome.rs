@@ -69,6 +69,12 @@ impl Outcome {
         self.verdicts[at] = verdict;
     }
 
+    /// Those from `at` on, to be set.
+    #[inline]
+    pub(crate) fn rest_mut(&mut self, at: usize) -> &mut [Verdict] {
+        self.verdicts.get_mut(at..self.count).unwrap_or_default()
+    }
+
     pub(crate) fn wait_for(&mut self, at: usize, port: PortId, neighbour: IpAddr) {
         self.neighbours[at] = (port, neighbour);
     }

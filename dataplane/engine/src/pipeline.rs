@@ -16,9 +16,9 @@ use weir_wire::parse::Parsed;
 
 use self::entry::Entry;
 use self::first::Firsts;
-use self::straight::carry::{self, Router};
+pub(crate) use self::straight::Straight;
+use self::straight::carry::Carrier;
 pub(crate) use self::straight::recogniser::{Known, Recogniser};
-use self::straight::{Run, Straight};
 use self::way::Way;
 use crate::answer::Answer;
 use crate::classify::{Arrival, Subject};
@@ -51,17 +51,24 @@ pub enum Ingress {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     Done(Verdict),
-    /// On the straight line.
-    Straight(Place),
+    /// On the straight line, and so are those behind it in this row.
+    Straight(Row),
     V4(Item<Ipv4Addr>),
     V6(Item<Ipv6Addr>),
 }
 
-/// Where a packet on the straight line is kept: this place of its family's keys.
+/// Frames of one family, one behind the other, on the straight line.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
-    V4(usize),
-    V6(usize),
+pub(crate) enum Row {
+    V4(Span),
+    V6(Span),
+}
+
+/// Where they are among the keys of their family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    first: usize,
+    len: usize,
 }
 
 /// A packet that is looked up or answered.
@@ -117,6 +124,27 @@ pub(crate) struct Stage {
 pub(crate) struct Memo {
     pub(crate) v4: Option<(Ipv4Addr, Option<Vip>)>,
     pub(crate) v6: Option<(Ipv6Addr, Option<Vip>)>,
+}
+
+impl Row {
+    const fn len(self) -> usize {
+        match self {
+            Self::V4(span) | Self::V6(span) => span.len,
+        }
+    }
+
+    /// What is left behind the first `count`, if there is something.
+    fn behind(self, count: usize) -> Option<Self> {
+        let behind = |span: Span| {
+            let len = span.len.checked_sub(count).filter(|len| *len > 0)?;
+            let first = span.first + count;
+            Some(Span { first, len })
+        };
+        match self {
+            Self::V4(span) => behind(span).map(Self::V4),
+            Self::V6(span) => behind(span).map(Self::V6),
+        }
+    }
 }
 
 impl<A: Ip> Default for FamilyKeys<A> {
@@ -196,16 +224,18 @@ impl Stage {
             memo,
             outcome,
         };
-        for at in 0..frames.len().min(BURST_MAX) {
-            if let Some(ahead) = frames.get(at + PREFETCH_AHEAD) {
-                prefetch_head::<I>(ahead);
-            }
-            let frame = &mut frames[at];
-            let octets = (I::head(frame), I::len(frame));
+        let (mut at, end) = (0, frames.len().min(BURST_MAX));
+        while at < end {
+            let rest = &mut frames[at..end];
             let known = recogniser.as_mut();
-            match known.and_then(|r| r.recognise(octets, entry.state, entry.keys)) {
-                Some(place) => work[at] = Work::Straight(place),
-                None => work[at] = entry.parse::<I>(frame),
+            let row = known.and_then(|r| r.row::<I>(rest, entry.state, entry.keys));
+            if let Some(row) = row {
+                work[at] = Work::Straight(row);
+                at += row.len();
+            } else {
+                prefetch_ahead::<I>(rest, 0);
+                work[at] = entry.parse::<I>(&mut rest[0]);
+                at += 1;
             }
         }
     }
@@ -230,39 +260,33 @@ impl Stage {
         outcome: &mut Outcome,
     ) {
         let Self { work, keys } = self;
-        let mut run = Run::default();
-        let (mut router_v4, mut router_v6) = (Router::default(), Router::default());
+        let (mut v4, mut v6) = (Carrier::new(tables, now), Carrier::new(tables, now));
         let mut firsts = Firsts::new(tables, now, ingress);
-        for (at, (frame, work)) in frames.iter_mut().zip(work.iter()).enumerate() {
-            let world = (&mut *state, tables, now);
-            let carried = match *work {
-                Work::Straight(Place::V4(place)) => {
-                    let (packet, memos) = ((&keys.v4, place), (&mut run, &mut router_v4));
-                    Some(carry::settle::<_, I>(world, frame, packet, memos))
+        let (mut at, end) = (0, frames.len().min(BURST_MAX));
+        while at < end {
+            if let Work::Straight(row) = work[at] {
+                let (frames_left, verdicts) = (&mut frames[at..end], outcome.rest_mut(at));
+                let carried = match row {
+                    Row::V4(span) => v4.carry::<I>(state, frames_left, keys.v4.of(span), verdicts),
+                    Row::V6(span) => v6.carry::<I>(state, frames_left, keys.v6.of(span), verdicts),
+                };
+                at += carried;
+                let Some(left) = row.behind(carried) else {
+                    continue;
+                };
+                work[at] = Work::Straight(left);
+                // One leaves the straight line, and those behind it go on.
+                if let Some(rest) = left.behind(1) {
+                    work[at + 1] = Work::Straight(rest);
                 }
-                Work::Straight(Place::V6(place)) => {
-                    let (packet, memos) = ((&keys.v6, place), (&mut run, &mut router_v6));
-                    Some(carry::settle::<_, I>(world, frame, packet, memos))
-                }
-                Work::Done(_) | Work::V4(_) | Work::V6(_) => None,
-            };
-            if let Some(Some(verdict)) = carried {
-                outcome.set(at, verdict);
-                continue;
             }
-            let again;
-            let work = match firsts.settle::<I>(state, frame, work, keys) {
-                Some(verdict) => {
-                    again = Work::Done(verdict);
-                    &again
-                }
-                None if carried.is_some() => {
-                    let world = (&mut *state, tables, now);
-                    again = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
-                    &again
-                }
-                None => work,
-            };
+            let frame = &mut frames[at];
+            if let Some(verdict) = firsts.settle::<I>(state, frame, &work[at], keys) {
+                work[at] = Work::Done(verdict);
+            } else if let Work::Straight(_) = work[at] {
+                let world = (&mut *state, tables, now);
+                work[at] = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
+            }
             let mut way = Way {
                 state,
                 io,
@@ -271,7 +295,8 @@ impl Stage {
                 outcome,
                 at,
             };
-            let verdict = match work {
+            let frame = &mut frames[at];
+            let verdict = match &work[at] {
                 Work::Done(verdict) => *verdict,
                 Work::V4(item) => way.settle(frame, item, &keys.v4),
                 Work::V6(item) => way.settle(frame, item, &keys.v6),
@@ -279,8 +304,10 @@ impl Stage {
                 Work::Straight(_) => Verdict::Drop(DropReason::Malformed),
             };
             way.conclude(verdict);
+            at += 1;
         }
-        run.flush(state);
+        v4.flush(state);
+        v6.flush(state);
     }
 }
 
@@ -309,25 +336,20 @@ fn leave_straight_line<I: Io>(
 /// How many frames ahead of the parser their first octets are asked for.
 const PREFETCH_AHEAD: usize = 4;
 
-#[inline]
-fn prefetch_head<I: Io>(frame: &I::Frame) {
-    if let Some(first) = I::head(frame).first() {
+#[inline(always)]
+fn prefetch_ahead<I: Io>(frames: &[I::Frame], at: usize) {
+    if let Some(first) = frames
+        .get(at + PREFETCH_AHEAD)
+        .and_then(|ahead| I::head(ahead).first())
+    {
         weir_prefetch::prefetch_read(first);
     }
 }
 
 impl<A: Ip> FamilyKeys<A> {
-    /// Enters a packet on the straight line.
-    #[inline(always)]
-    fn push_straight(&mut self, hash: FlowHash, straight: Straight<A>) -> usize {
-        let (at, hint) = (self.count, Hint::Absent);
-        self.keys[at] = Key {
-            hash,
-            hint,
-            straight,
-        };
-        self.count += 1;
-        at
+    /// The keys of a row.
+    fn of(&self, Span { first, len }: Span) -> &[Key<A>] {
+        self.keys.get(first..first + len).unwrap_or_default()
     }
 
     /// Enters any packet.

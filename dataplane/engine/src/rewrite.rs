@@ -12,34 +12,60 @@ use crate::verdict::DropReason;
 use weir_wire::parse::Parsed;
 
 pub(crate) mod fragment;
+pub(crate) mod in_place;
 pub(crate) mod nat;
 pub(crate) mod tunnel;
 
-/// Where a frame leaves: a port and the neighbour that takes it.
+/// How a frame leaves: by a port, to the neighbour that takes it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Exit<'a> {
-    /// The port.
-    pub(crate) port: &'a Port,
-    /// The neighbour.
-    pub(crate) mac: MacAddr,
+pub(crate) struct Exit {
+    /// The neighbour's and the port's own, as they are on the wire.
+    macs: [u8; MACS_LEN],
+    /// The port's tag.
+    vlan: Option<u16>,
+    /// The port's.
+    pub(crate) mtu: u16,
 }
 
-impl Exit<'_> {
+const MACS_LEN: usize = 12;
+
+impl Exit {
+    /// For filling arrays.
+    pub(crate) const NONE: Self = Self {
+        macs: [0; MACS_LEN],
+        vlan: None,
+        mtu: 0,
+    };
+
+    /// By `port` to the neighbour with this MAC.
+    #[inline(always)]
+    pub(crate) fn new(port: &Port, to: MacAddr) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (to.0, port.mac.0);
+        Self {
+            macs: [a, b, c, d, e, f, g, h, i, j, k, l],
+            vlan: port.vlan,
+            mtu: port.mtu,
+        }
+    }
+
+    /// Whether frames leave without a tag.
+    pub(crate) const fn is_untagged(&self) -> bool {
+        self.vlan.is_none()
+    }
+
     /// Octets of the Ethernet header, with the port's tag if it has one.
     #[inline]
-    pub(crate) fn link_len(&self) -> usize {
-        if self.port.vlan.is_some() { 18 } else { 14 }
+    pub(crate) const fn link_len(&self) -> usize {
+        if self.vlan.is_some() { 18 } else { 14 }
     }
 
     /// Writes the Ethernet header over the first octets of `head`.
     #[inline(always)]
     pub(crate) fn emit_link(&self, head: &mut [u8], ether_type: EtherType) {
         let [hi, lo] = ether_type.0.to_be_bytes();
-        if let Some((macs, rest)) = head.split_first_chunk_mut::<12>() {
-            let (to, from) = macs.split_at_mut(6);
-            to.copy_from_slice(&self.mac.0);
-            from.copy_from_slice(&self.port.mac.0);
-            match (self.port.vlan, rest) {
+        if let Some((macs, rest)) = head.split_first_chunk_mut::<MACS_LEN>() {
+            *macs = self.macs;
+            match (self.vlan, rest) {
                 (None, [to_hi, to_lo, ..]) => (*to_hi, *to_lo) = (hi, lo),
                 (Some(vid), [a, b, c, d, to_hi, to_lo, ..]) => {
                     let [vid_hi, vid_lo] = vid.to_be_bytes();
@@ -73,7 +99,7 @@ pub(crate) fn ip_mut<I: Io>(frame: &mut I::Frame, l3: u16) -> &mut [u8] {
 pub(crate) fn direct<A: Ip, I: Io>(
     frame: &mut I::Frame,
     packet: &Parsed<A>,
-    exit: Exit<'_>,
+    exit: Exit,
 ) -> Result<(), DropReason> {
     trim_padding::<A, I>(frame, packet);
     let ip = link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)?;
@@ -87,7 +113,7 @@ pub(crate) fn direct<A: Ip, I: Io>(
 pub(crate) fn link<'f, I: Io>(
     frame: &'f mut I::Frame,
     l3: u16,
-    exit: Exit<'_>,
+    exit: Exit,
     ether_type: EtherType,
 ) -> Result<&'f mut [u8], DropReason> {
     let (old, new) = (usize::from(l3), exit.link_len());

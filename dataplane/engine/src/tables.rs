@@ -13,6 +13,7 @@ use weir_wire::addr::{Address, L4Port, MacAddr, Protocol};
 
 use crate::flow::tcp::Timeouts;
 use crate::id::{DeviceId, PortId, ServerId, ServiceId};
+pub use crate::lane::Lanes;
 use crate::lease::{LeaseId, Leases};
 use crate::maglev::MaglevTable;
 pub use crate::own::OwnAddresses;
@@ -50,6 +51,8 @@ pub struct Tables {
     pub servers: Box<[Option<Server>]>,
     /// How many answers a worker may originate.
     pub answers: AnswerLimits,
+    /// What established flows go by: see [`Tables::seal`].
+    pub lanes: Lanes,
     /// VRRP instances by [`LeaseId`]; free slots are `None`.
     pub instances: Box<[Option<Instance>]>,
     /// Which of them are Active now; the same in every generation.
@@ -115,7 +118,7 @@ pub struct Family<A: Address> {
     pub nat_hosts: Map<(A, Protocol), NatSource>,
     /// The appliance's own addresses.
     pub dips: Map<A, PortId>,
-    /// Tells most addresses from VIPs and the appliance's own: see [`Family::seal`].
+    /// Tells most addresses from VIPs and the appliance's own: see [`Tables::seal`].
     pub own: OwnAddresses,
     /// Where packets go.
     pub routes: Arc<Routes<A>>,
@@ -321,9 +324,8 @@ impl Port {
 }
 
 impl<A: Address> Family<A> {
-    /// Fills [`Self::own`], once VIPs and own addresses are all there. Without it everything works,
-    /// but replies of NAT servers take the long way.
-    pub fn seal(&mut self) {
+    /// Fills [`Self::own`].
+    fn seal(&mut self) {
         self.own = OwnAddresses::new(self.vips.keys().chain(self.dips.keys()).copied());
     }
 
@@ -380,6 +382,14 @@ impl Role {
 }
 
 impl Tables {
+    /// Prepares what established flows go by, once everything else is there, and again when
+    /// something has changed. Without it everything works, but packets take the long way.
+    pub fn seal(&mut self) {
+        self.v4.seal();
+        self.v6.seal();
+        self.lanes = Lanes::new(self);
+    }
+
     /// The VRRP instance in this slot.
     pub fn instance(&self, id: LeaseId) -> Option<&Instance> {
         self.instances.get(usize::from(id.0))?.as_ref()

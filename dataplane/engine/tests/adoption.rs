@@ -33,6 +33,7 @@ fn changed() -> Tables {
         .expect("not shared yet");
     service.walk[0].server = id;
     service.maglev_servers[0] = id;
+    tables.seal();
     tables
 }
 

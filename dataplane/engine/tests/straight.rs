@@ -11,7 +11,7 @@ use weir_engine::Ingress;
 use weir_engine::id::DeviceId;
 use weir_engine::io::Io;
 use weir_engine::note::Note;
-use weir_engine::tables::Mode;
+use weir_engine::tables::{Lanes, Mode};
 use weir_engine::testing::world::{ServiceSpec, Spec, World, ip};
 use weir_engine::testing::{TestFrame, TestIo};
 use weir_engine::verdict::Verdict;
@@ -325,6 +325,13 @@ fn exhaust(twins: &mut Twins) -> usize {
 #[test]
 fn every_kind_of_packet_fares_alike_before_and_after_its_flow_exists() {
     assert!(exhaust(&mut Twins::new(&spec())) > 400);
+}
+
+#[test]
+fn tables_that_nobody_sealed_make_no_difference() {
+    let mut twins = Twins::new(&spec());
+    twins.straight.tables.lanes = Lanes::default();
+    assert!(exhaust(&mut twins) > 400);
 }
 
 #[test]

@@ -173,6 +173,9 @@ pub fn is_valid_ipv4(header: &[u8; 20]) -> bool {
 ///
 /// Folds any number of replaced fields into one word. Every field must start at an even place of
 /// the summed data, as all header fields of IP, TCP, UDP and ICMP do.
+///
+/// The word is the sum of fields as they lie in memory (RFC 1071 section 2 B): checksums and ports
+/// need not be turned round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Delta(u32);
@@ -187,21 +190,22 @@ impl Delta {
     /// A 16-bit field changes from `old` to `new` (host order): a port, a length.
     #[inline]
     pub const fn replace_u16(self, old: u16, new: u16) -> Self {
-        Self(add(self.0, (!old) as u32 + new as u32))
+        Self(add(self.0, (!old).to_be() as u32 + new.to_be() as u32))
     }
 
     /// A 32-bit field changes from `old` to `new` (host order).
     #[inline]
     pub const fn replace_u32(self, old: u32, new: u32) -> Self {
-        Self(add(add(self.0, !old), new))
+        Self(add(add(self.0, (!old).to_be()), new.to_be()))
     }
 
     /// An address changes, in the header or in the pseudo-header.
     #[inline]
     pub fn replace_addr<A: Address>(self, old: A, new: A) -> Self {
+        let (old, new) = (old.checksum_words(), new.checksum_words());
         Self(add(
-            add(self.0, !fold_u64(old.checksum_words())),
-            fold_u64(new.checksum_words()),
+            add(self.0, (!fold_u64(old)).to_be()),
+            fold_u64(new).to_be(),
         ))
     }
 
@@ -215,8 +219,8 @@ impl Delta {
     #[inline]
     #[must_use]
     pub const fn apply(self, old: Checksum) -> Checksum {
-        let sum = !u16::from_be_bytes(old.0) as u32;
-        Checksum((!fold(add(self.0, sum & 0xffff))).to_be_bytes())
+        let sum = !u16::from_ne_bytes(old.0);
+        Checksum((!fold(add(self.0, sum as u32))).to_ne_bytes())
     }
 
     /// The UDP checksum after the change: zero (none) stays zero, and one that computes to zero

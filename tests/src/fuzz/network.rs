@@ -58,6 +58,7 @@ fn without(spec: &Spec, service: usize) -> Tables {
         NatSource::Many => true,
     });
     tables.servers = servers;
+    tables.seal();
     tables
 }
 
@@ -97,6 +98,7 @@ fn replaced(spec: &Spec, service: usize) -> Tables {
     };
     sources(&mut tables.v4, renew_source);
     sources(&mut tables.v6, renew_source);
+    tables.seal();
     tables
 }
 

@@ -101,7 +101,6 @@ pub(super) fn family<A: Split>(
         family.ranges.insert(key, list.into());
     }
     nat.fill(&mut family);
-    family.seal();
     family
 }
 

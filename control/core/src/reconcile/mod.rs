@@ -27,7 +27,7 @@ use weir_engine::id::{ServerId, ServiceId};
 use weir_engine::lease::LEASES_MAX;
 use weir_engine::steering::Steering;
 use weir_engine::tables::{
-    AnswerLimits, Hop, Mode, SERVERS_MAX, SERVICES_MAX, Server, Service, Tables,
+    AnswerLimits, Hop, Lanes, Mode, SERVERS_MAX, SERVICES_MAX, Server, Service, Tables,
 };
 use weir_wire::addr::L4Port;
 
@@ -224,7 +224,7 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
         built[id.index()] = Some(service::build(id, configured, &own, old));
     }
     let runtime = &config.runtime;
-    let tables = Tables {
+    let mut tables = Tables {
         generation: previous.tables.generation + 1,
         steering: inputs.steering.clone(),
         devices: routing::devices(&ports),
@@ -238,9 +238,11 @@ pub fn reconcile(previous: &Snapshot, inputs: &Inputs<'_>) -> Result<Snapshot, R
             per_client: runtime.answers_per_client.map_or(0, u32::from),
             hold: HOLD,
         },
+        lanes: Lanes::default(),
         instances: instances.into_table(),
         leases: Arc::clone(&previous.tables.leases),
     };
+    tables.seal();
     Ok(Snapshot {
         tables: Arc::new(tables),
         servers_by_name: names::of(&placed, &previous.servers_by_name),

@@ -50,6 +50,18 @@ impl Bucket {
         Slots(low | high << 8)
     }
 
+    /// The first slot with this tag. The last two slots are seldom in use, so they are looked at
+    /// only if need be.
+    #[inline(always)]
+    pub(super) fn first(&self, tag: u16) -> Option<usize> {
+        let low = weir_prefetch::match_tags(&self.tags, tag);
+        if low != 0 {
+            return Some(low.trailing_zeros() as usize);
+        }
+        let high = self.more_tags.iter().position(|more| *more == tag)?;
+        Some(8 + high)
+    }
+
     /// A free slot, if there is one.
     #[inline]
     pub(super) fn free(&self) -> Option<usize> {

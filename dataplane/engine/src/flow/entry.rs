@@ -106,14 +106,15 @@ impl FlowState {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct FlowEntry<A: Address> {
+    // In the order of a key, so that a comparison of the two is one of a few words.
     client: A,
     vip: A,
-    rip: A,
     client_port: L4Port,
     vip_port: L4Port,
-    server_port: L4Port,
     protocol: Protocol,
     pub(super) state: FlowState,
+    server_port: L4Port,
+    rip: A,
     pub(super) expires: Tick,
     path: ReturnPath,
     pub(super) used: bool,
@@ -184,20 +185,30 @@ impl<A: Address> FlowEntry<A> {
     /// Which of the flow's directions `key` is, if any.
     #[inline]
     pub(super) fn direction_of(&self, key: &FlowKey<A>) -> Option<Direction> {
-        if self.client != key.client
-            || self.client_port != key.client_port
-            || self.protocol != key.protocol
-        {
-            None
-        } else if self.vip == key.remote && self.vip_port == key.remote_port {
-            Some(Direction::Forward)
-        } else if self.path == ReturnPath::Through
-            && self.rip == key.remote
-            && self.server_port == key.remote_port
-        {
-            Some(Direction::Reverse)
-        } else {
-            None
+        [Direction::Forward, Direction::Reverse]
+            .into_iter()
+            .find(|direction| self.is(key, *direction))
+    }
+
+    /// Whether `key` is this direction of the flow.
+    #[inline(always)]
+    pub(super) fn is(&self, key: &FlowKey<A>, direction: Direction) -> bool {
+        match direction {
+            Direction::Forward => {
+                self.client == key.client
+                    && self.vip == key.remote
+                    && self.client_port == key.client_port
+                    && self.vip_port == key.remote_port
+                    && self.protocol == key.protocol
+            }
+            Direction::Reverse => {
+                self.path == ReturnPath::Through
+                    && self.client == key.client
+                    && self.rip == key.remote
+                    && self.client_port == key.client_port
+                    && self.server_port == key.remote_port
+                    && self.protocol == key.protocol
+            }
         }
     }
 

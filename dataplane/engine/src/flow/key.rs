@@ -11,6 +11,7 @@ use weir_wire::addr::{Address, L4Port, MacAddr, Protocol};
 /// of what comes back. `remote` is the VIP on the way in and, for flows whose replies come back
 /// through the director, the server's own address on the way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct FlowKey<A: Address> {
     /// The client.
     pub client: A,
@@ -22,6 +23,21 @@ pub struct FlowKey<A: Address> {
     pub remote_port: L4Port,
     /// TCP, UDP…
     pub protocol: Protocol,
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The key of a packet that goes the other way.
+    #[inline]
+    #[must_use]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            client: self.remote,
+            remote: self.client,
+            client_port: self.remote_port,
+            remote_port: self.client_port,
+            protocol: self.protocol,
+        }
+    }
 }
 
 /// The hash of a flow key: its high half names buckets, its low 16 bits are the tag.

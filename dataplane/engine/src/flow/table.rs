@@ -17,7 +17,7 @@ use weir_wire::addr::{Address, L4Port};
 use super::bucket::{Bucket, Standing};
 use super::entry::{FlowEntry, FlowState, ReturnPath};
 use super::key::{FlowHash, FlowKey, HashKey};
-use super::tcp::{Seen, TcpEvent, Timeouts};
+use super::tcp::{Seen, TcpEvent, TcpState, Timeouts};
 use crate::id::{ServerId, ServiceId};
 use crate::time::{Tick, Ticks, Time};
 
@@ -430,6 +430,20 @@ impl<A: Address> FlowEntry<A> {
             self.unanswered &= after.is_half_open();
         }
         Change { before, after }
+    }
+
+    /// Notes a packet in mid-conversation, if the flow's state is one that such a packet leaves as
+    /// it is; it may then be idle for as long as that state may: established, or UDP's.
+    #[inline(always)]
+    pub(crate) fn go_on(&mut self, idle: (Ticks, Ticks), octets: u16, now: Tick) -> bool {
+        let idle_max = match self.state {
+            FlowState::Udp => idle.1,
+            FlowState::Tcp(TcpState::Established) => idle.0,
+            FlowState::Tcp(_) => return false,
+        };
+        self.count(u32::from(octets));
+        self.expires = now + idle_max;
+        true
     }
 
     #[inline(always)]

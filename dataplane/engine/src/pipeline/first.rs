@@ -12,7 +12,7 @@ use weir_wire::addr::{L4Port, Protocol};
 use weir_wire::parse::{Fragment, Parsed};
 use weir_wire::tcp::TcpFlags;
 
-use super::{FamilyKeys, Ingress, Item, Key, Keys, Place, Task, Work};
+use super::{FamilyKeys, Ingress, Item, Key, Keys, Row, Task, Work};
 use crate::classify::{Part, Subject};
 use crate::commit::{count, count_start};
 use crate::decide::{self, Rewrite, View};
@@ -43,7 +43,7 @@ impl<'a> Firsts<'a> {
         }
     }
 
-    /// Starts a packet's flow and carries the packet out: `None` leaves everything as it is. Drops
+    /// Starts a packet's flow, the first's of a row, and carries the packet out: `None` leaves everything as it is. Drops
     /// are counted by the caller.
     #[inline(never)]
     pub(super) fn settle<I: Io>(
@@ -55,11 +55,11 @@ impl<'a> Firsts<'a> {
     ) -> Option<Verdict> {
         let Self { v4, v6 } = self;
         match work {
-            Work::Straight(Place::V4(place)) => {
-                v4.settle_straight::<I>(state, frame, &keys.v4.keys[*place])
+            Work::Straight(Row::V4(row)) => {
+                v4.settle_straight::<I>(state, frame, &keys.v4.keys[row.first])
             }
-            Work::Straight(Place::V6(place)) => {
-                v6.settle_straight::<I>(state, frame, &keys.v6.keys[*place])
+            Work::Straight(Row::V6(row)) => {
+                v6.settle_straight::<I>(state, frame, &keys.v6.keys[row.first])
             }
             Work::V4(item) => v4.settle::<I>(state, frame, item, &keys.v4),
             Work::V6(item) => v6.settle::<I>(state, frame, item, &keys.v6),
@@ -299,7 +299,7 @@ impl<'a, A: Ip> Road<'a, A> {
         packet: &Parsed<A>,
     ) -> Result<(), DropReason> {
         let Self { port, hop, .. } = *self;
-        let exit = Exit { port, mac: hop.mac };
+        let exit = Exit::new(port, hop.mac);
         match self.rewrite {
             Rewrite::Direct => rewrite::direct::<A, I>(frame, packet, exit),
             Rewrite::Translate(address, l4_port) => {

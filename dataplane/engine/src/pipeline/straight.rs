@@ -15,9 +15,9 @@ use weir_wire::addr::{L4Port, Protocol};
 use crate::commit::count_service;
 use crate::engine::State;
 use crate::family::Ip;
-use crate::flow::tcp::TcpEvent;
-use crate::flow::{Direction, FlowKey};
+use crate::flow::{Direction, FlowKey, FlowTable};
 use crate::id::ServiceId;
+use crate::pipeline::Key;
 
 /// Where the IP header begins: there is no tag.
 const L3: u16 = 14;
@@ -28,8 +28,6 @@ pub(crate) struct Straight<A: Ip> {
     key: FlowKey<A>,
     /// Octets of IP.
     len: u16,
-    /// ACK for TCP, nothing for UDP.
-    event: Option<TcpEvent>,
     direction: Direction,
 }
 
@@ -44,49 +42,73 @@ impl<A: Ip> Straight<A> {
             protocol: Protocol(0),
         },
         len: 0,
-        event: None,
         direction: Direction::Forward,
     };
 }
 
-/// Packets of one service and direction in a row, counted together.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    service: ServiceId,
-    direction: Direction,
-    packets: u64,
-    octets: u64,
-}
-
-impl Default for Run {
-    fn default() -> Self {
+impl<A: Ip> Straight<A> {
+    /// A packet to a VIP.
+    #[inline(always)]
+    fn forward((src, dst): (A, A), ports: [u8; 4], protocol: Protocol, len: u16) -> Self {
+        let [a, b, c, d] = ports;
+        let [client_port, remote_port] =
+            [[a, b], [c, d]].map(|port| L4Port(u16::from_be_bytes(port)));
         Self {
-            service: ServiceId::default(),
+            key: FlowKey {
+                client: src,
+                remote: dst,
+                client_port,
+                remote_port,
+                protocol,
+            },
+            len,
             direction: Direction::Forward,
-            packets: 0,
-            octets: 0,
         }
     }
 }
 
-impl Run {
+impl<A: Ip> Key<A> {
+    /// Hashes the key of a flow, which is in here too, and asks for its bucket.
     #[inline(always)]
-    fn add(&mut self, state: &State, service: ServiceId, direction: Direction, len: u16) {
-        if self.service != service || self.direction != direction {
+    fn seek(&mut self, flows: &FlowTable<A>, key: &FlowKey<A>) {
+        self.hash = flows.hash(key);
+        flows.prefetch_bucket(self.hash);
+    }
+}
+
+/// Packets of one service and direction in a row, counted together.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    direction: Direction,
+    service: ServiceId,
+    packets: u64,
+    octets: u64,
+}
+
+impl Run {
+    const fn new(direction: Direction) -> Self {
+        Self {
+            direction,
+            service: ServiceId(0),
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, state: &State, service: ServiceId, len: u16) {
+        if self.service != service {
             self.flush(state);
-            (self.service, self.direction) = (service, direction);
+            self.service = service;
         }
         self.packets += 1;
         self.octets += u64::from(len);
     }
 
-    /// Counts what has come together; at the end of every burst.
-    #[inline]
-    pub(super) fn flush(&mut self, state: &State) {
-        if self.packets > 0 {
-            let sum = (self.packets, self.octets);
-            count_service(state, self.service, self.direction, sum);
-            *self = Self::default();
-        }
+    /// Counts what has come together.
+    fn flush(&mut self, state: &State) {
+        let sum = (self.packets, self.octets);
+        count_service(state, self.service, self.direction, sum);
+        (self.packets, self.octets) = (0, 0);
     }
 }

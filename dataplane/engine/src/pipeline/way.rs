@@ -141,10 +141,7 @@ impl<I: Io> Way<'_, I> {
         send: &Send<A>,
     ) -> Result<(), DropReason> {
         let port = self.tables.port(send.to.port).ok_or(DropReason::NoRoute)?;
-        let exit = Exit {
-            port,
-            mac: send.to.mac,
-        };
+        let exit = Exit::new(port, send.to.mac);
         let (packet, direction) = (&item.packet, serve.direction);
         match send.rewrite {
             Rewrite::Direct => rewrite::direct::<A, I>(frame, packet, exit)?,
@@ -175,7 +172,7 @@ impl<I: Io> Way<'_, I> {
         packet: &Parsed<A>,
         serve: &Serve<A>,
         to: (A, L4Port),
-        exit: Exit<'_>,
+        exit: Exit,
     ) -> Result<(), DropReason> {
         let cause = classify::cause(packet, I::head(frame));
         hear(self.state, serve, cause, packet.src);
@@ -187,7 +184,7 @@ impl<I: Io> Way<'_, I> {
         &mut self,
         frame: &mut I::Frame,
         port: PortId,
-        exit: Exit<'_>,
+        exit: Exit,
     ) -> Result<(), DropReason> {
         let id = self.state.take_id();
         let originated = rewrite::fragment::split(self.io, frame, port, exit, id)?;
@@ -250,7 +247,7 @@ impl<I: Io> Way<'_, I> {
             return None;
         }
         let id = self.state.take_id_u16();
-        let exit = Exit { port, mac };
+        let exit = Exit::new(port, mac);
         let link_len = exit.link_len();
         let draft = Draft {
             packet,

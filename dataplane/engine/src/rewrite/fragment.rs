@@ -31,11 +31,11 @@ pub(crate) fn split<I: Io>(
     io: &mut I,
     frame: &mut I::Frame,
     port: PortId,
-    exit: Exit<'_>,
+    exit: Exit,
     id: u32,
 ) -> Result<u64, DropReason> {
     let link_len = exit.link_len();
-    let mtu = usize::from(exit.port.mtu);
+    let mtu = usize::from(exit.mtu);
     match I::head(frame).get(link_len).map(|octet| octet >> 4) {
         Some(4) => split_v4(io, frame, port, link_len, mtu),
         Some(6) => split_v6(io, frame, port, link_len, mtu, id),

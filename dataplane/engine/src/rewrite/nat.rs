@@ -24,7 +24,7 @@ pub(crate) fn translate<A: Ip, I: Io>(
     packet: &Parsed<A>,
     direction: Direction,
     to: (A, L4Port),
-    exit: Exit<'_>,
+    exit: Exit,
 ) -> Result<(), DropReason> {
     trim_padding::<A, I>(frame, packet);
     let ip = link::<I>(frame, packet.l3, exit, A::ETHER_TYPE)?;
@@ -85,7 +85,7 @@ pub(crate) fn translate_error<A: Ip, I: Io>(
     packet: &Parsed<A>,
     direction: Direction,
     to: (A, L4Port),
-    exit: Exit<'_>,
+    exit: Exit,
 ) -> Result<(), DropReason> {
     trim_padding::<A, I>(frame, packet);
     let Some(quoted) = about(packet, I::head(frame)) else {

@@ -13,6 +13,7 @@ use weir_wire::parse::Parsed;
 use super::{Exit, ip_mut, trim_padding};
 use crate::family::Ip;
 use crate::io::Io;
+use crate::tables::Server;
 use crate::verdict::DropReason;
 
 /// Source and destination of an outer header.
@@ -33,6 +34,12 @@ impl Outer {
             (IpAddr::V6(source), IpAddr::V6(destination)) => Some(Self::V6(source, destination)),
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
         }
+    }
+
+    /// The outer header of packets to a server; `None` if one of its addresses is missing, or they
+    /// do not go together.
+    pub(crate) fn of(server: &Server) -> Option<Self> {
+        Self::new(server.tunnel_source?, server.address)
     }
 
     /// Octets that the outer header adds.
@@ -61,7 +68,7 @@ pub(crate) fn encapsulate<A: Ip, I: Io>(
     packet: &Parsed<A>,
     outer: Outer,
     id: u16,
-    exit: Exit<'_>,
+    exit: Exit,
 ) -> Result<(), DropReason> {
     trim_padding::<A, I>(frame, packet);
     A::decrement_ttl(ip_mut::<I>(frame, packet.l3));

@@ -200,8 +200,7 @@ impl Spec {
             };
         }
         tables.servers = servers.into_iter().map(Some).collect();
-        tables.v4.seal();
-        tables.v6.seal();
+        tables.seal();
         tables
     }
 
@@ -497,8 +496,9 @@ impl World {
         }
     }
 
-    /// Swaps the tables.
-    pub fn swap(&mut self, tables: Tables) {
+    /// Swaps the tables, which need not be sealed.
+    pub fn swap(&mut self, mut tables: Tables) {
+        tables.seal();
         self.engine.adopt(&tables);
         self.tables = tables;
     }

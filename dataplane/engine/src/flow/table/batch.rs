@@ -8,7 +8,7 @@ use weir_prefetch::prefetch_index;
 use weir_wire::addr::Address;
 
 use super::{Direction, FlowEntry, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
-use crate::time::Time;
+use crate::time::{Tick, Time};
 
 /// Where a key may be found, by its tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl<A: Address> FlowTable<A> {
     pub fn find_hint(&self, hash: FlowHash) -> Hint {
         let (home, tag) = (hash.home(self.bucket_count), hash.tag());
         let bucket = &self.buckets[home as usize];
-        if let Some(slot) = bucket.matching(tag).next() {
+        if let Some(slot) = bucket.first(tag) {
             let index = bucket.index(slot);
             prefetch_index(self.entries, index as usize);
             Hint::Entry(FlowIndex(index))
@@ -70,7 +70,23 @@ impl<A: Address> FlowTable<A> {
         }
     }
 
-    /// The same, with the flow itself: to be changed by [`FlowEntry::note`] alone, and what that
+    /// The flow itself, if it is live and where its hint says, which most are.
+    #[inline(always)]
+    pub(crate) fn live_mut(
+        &mut self,
+        hint: Hint,
+        key: &FlowKey<A>,
+        direction: Direction,
+        now: Tick,
+    ) -> Option<&mut FlowEntry<A>> {
+        let Hint::Entry(index) = hint else {
+            return None;
+        };
+        let entry = self.entries.get_mut(index.0 as usize)?;
+        (entry.is(key, direction) && entry.is_live(now)).then_some(entry)
+    }
+
+    /// The same as [`Self::confirm`], with the flow itself: to be changed by [`FlowEntry::note`] alone, and what that
     /// returns is to be passed to [`FlowTable::moved`].
     #[inline(always)]
     pub(crate) fn confirm_mut(

@@ -1,6 +1,6 @@
 //! The way out of the straight line.
 
-use weir_wire::addr::Protocol;
+use weir_wire::addr::{L4Port, Protocol};
 use weir_wire::parse::{Fragment, Parsed};
 use weir_wire::tcp::TcpFlags;
 
@@ -8,126 +8,288 @@ use super::{L3, Run, Straight};
 use crate::commit::count;
 use crate::engine::State;
 use crate::family::{Carried, Ip};
-use crate::flow::{Direction, FlowKey, Observed};
-use crate::id::PortId;
+use crate::flow::tcp::TcpEvent;
+use crate::flow::{Direction, FlowEntry, FlowKey, Observed};
+use crate::id::{PortId, ServerId};
 use crate::io::Io;
-use crate::pipeline::{FamilyKeys, Key};
+use crate::lane::{Lane, Lanes};
+use crate::pipeline::Key;
 use crate::rewrite::tunnel::Outer;
-use crate::rewrite::{self, Exit};
-use crate::tables::{Family, Mode, NextHop, Server, Tables};
-use crate::time::Time;
+use crate::rewrite::{self, Exit, in_place};
+use crate::tables::{Mode, Server, Tables};
+use crate::time::{Tick, Time};
 use crate::verdict::{DropReason, Verdict};
+
+/// Carries packets out; made once per burst and family.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Carrier<'a, A> {
+    tables: &'a Tables,
+    lanes: &'a Lanes,
+    now: Time,
+    tick: Tick,
+    forward: Run,
+    back: Run,
+    router: Router<A>,
+}
 
 /// The router that the reply before went to: the next one mostly goes there too.
 #[derive(Debug)]
-pub(in crate::pipeline) struct Router<A>(Option<((PortId, A), NextHop)>);
-
-impl<A> Default for Router<A> {
-    fn default() -> Self {
-        Self(None)
-    }
+struct Router<A> {
+    /// Port and address.
+    neighbour: Option<(PortId, A)>,
+    exit: Exit,
 }
 
 impl<A: Ip> Router<A> {
+    const NONE: Self = Self {
+        neighbour: None,
+        exit: Exit::NONE,
+    };
+
     /// The way to a client, if everything about it is known.
     #[inline(always)]
-    fn hop(&mut self, family: &Family<A>, client: A) -> Option<NextHop> {
+    fn way(&mut self, tables: &Tables, client: A) -> Option<(PortId, &Exit)> {
+        let family = A::family(tables);
         let neighbour = family.routes.neighbour(client)?;
-        match &self.0 {
-            Some((known, hop)) if *known == neighbour => Some(*hop),
-            Some(_) | None => {
-                let mac = *family.neighbours.get(&neighbour)?;
-                let port = neighbour.0;
-                let hop = NextHop { port, mac };
-                self.0 = Some((neighbour, hop));
-                Some(hop)
+        if self.neighbour != Some(neighbour) {
+            let mac = *family.neighbours.get(&neighbour)?;
+            self.exit = Exit::new(tables.port(neighbour.0)?, mac);
+            self.neighbour = Some(neighbour);
+        }
+        Some((neighbour.0, &self.exit))
+    }
+}
+
+impl<'a, A: Ip> Carrier<'a, A> {
+    pub(in crate::pipeline) fn new(tables: &'a Tables, now: Time) -> Self {
+        Self {
+            tables,
+            lanes: &tables.lanes,
+            now,
+            tick: now.tick(),
+            forward: Run::new(Direction::Forward),
+            back: Run::new(Direction::Reverse),
+            router: Router::NONE,
+        }
+    }
+
+    /// Carries packets of known flows out, one after the other, and returns how many. The one
+    /// behind them, if there is one, is for the stages that know every case: its frame and its
+    /// flow are untouched.
+    #[inline(never)]
+    pub(in crate::pipeline) fn carry<I: Io>(
+        &mut self,
+        state: &mut State,
+        frames: &mut [I::Frame],
+        keys: &[Key<A>],
+        verdicts: &mut [Verdict],
+    ) -> usize {
+        let mut carried = 0;
+        for ((frame, key), verdict) in frames.iter_mut().zip(keys).zip(verdicts) {
+            let Some(sent) = self.carry_one::<I>(state, frame, key) else {
+                break;
+            };
+            *verdict = sent;
+            carried += 1;
+        }
+        carried
+    }
+
+    /// Counts what is not counted yet: at the end of a burst.
+    pub(in crate::pipeline) fn flush(&mut self, state: &State) {
+        self.forward.flush(state);
+        self.back.flush(state);
+    }
+
+    #[inline(always)]
+    fn carry_one<I: Io>(
+        &mut self,
+        state: &mut State,
+        frame: &mut I::Frame,
+        key: &Key<A>,
+    ) -> Option<Verdict> {
+        let carried = match key.straight.direction {
+            Direction::Forward => self.forward::<I>(state, frame, key),
+            Direction::Reverse => self.reply::<I>(state, frame, key),
+        };
+        carried.or_else(|| self.carry_another::<I>(state, frame, key))
+    }
+
+    /// Carries a packet to its server, if it leaves its flow as it is and that is where flows
+    /// mostly are.
+    #[inline(always)]
+    fn forward<I: Io>(
+        &mut self,
+        state: &mut State,
+        frame: &mut I::Frame,
+        Key {
+            hint,
+            straight: packet,
+            ..
+        }: &Key<A>,
+    ) -> Option<Verdict> {
+        let flows = A::flows_mut(state);
+        let entry = flows.live_mut(*hint, &packet.key, Direction::Forward, self.tick)?;
+        let id = entry.server();
+        let lane = self.lanes.of(id).filter(|lane| packet.len <= lane.room)?;
+        if !entry.go_on(lane.idle(), packet.len, self.tick) {
+            return None;
+        }
+        let to = (!lane.in_place).then(|| entry.far_end(Direction::Forward));
+        self.forward.add(state, lane.service, packet.len);
+        count(state, Direction::Forward, None, Some(id.index), packet.len);
+        let sent = match to {
+            None => in_place::direct::<A, I>(frame, packet.len, &lane.exit),
+            Some(to) => rewrite::<A, I>((state, self.tables), frame, packet, (lane, id), to),
+        };
+        Some(match sent {
+            Ok(()) => Verdict::Forward(lane.port),
+            Err(reason) => dropped(state, reason),
+        })
+    }
+
+    /// Carries a reply to its client, likewise.
+    #[inline(never)]
+    fn reply<I: Io>(
+        &mut self,
+        state: &mut State,
+        frame: &mut I::Frame,
+        Key {
+            hint,
+            straight: packet,
+            ..
+        }: &Key<A>,
+    ) -> Option<Verdict> {
+        let flows = A::flows_mut(state);
+        let entry = flows.live_mut(*hint, &packet.key, Direction::Reverse, self.tick)?;
+        let id = entry.server();
+        let lane = self.lanes.of(id)?;
+        if !answers(entry, lane) {
+            return None;
+        }
+        let (port, exit) = self.router.way(self.tables, packet.key.client)?;
+        if packet.len > exit.mtu || !entry.go_on(lane.idle(), packet.len, self.tick) {
+            return None;
+        }
+        let to = entry.far_end(Direction::Reverse);
+        self.back.add(state, lane.service, packet.len);
+        count(state, Direction::Reverse, None, Some(id.index), packet.len);
+        Some(match translate::<A, I>(frame, packet, to, exit) {
+            Ok(()) => Verdict::Forward(port),
+            Err(reason) => dropped(state, reason),
+        })
+    }
+
+    /// The same for packets that change their flow's state, or whose flow is not where flows mostly
+    /// are.
+    #[inline(never)]
+    fn carry_another<I: Io>(
+        &mut self,
+        state: &mut State,
+        frame: &mut I::Frame,
+        key: &Key<A>,
+    ) -> Option<Verdict> {
+        let packet = &key.straight;
+        let flows = A::flows_mut(state);
+        let (entry, direction) = flows.confirm_mut(&packet.key, key.hash, key.hint, self.now)?;
+        if direction != packet.direction {
+            return None;
+        }
+        let id = entry.server();
+        let lane = self.lanes.of(id)?;
+        let (port, exit, room) = match direction {
+            Direction::Forward => (lane.port, &lane.exit, lane.room),
+            Direction::Reverse if answers(entry, lane) => {
+                let (port, exit) = self.router.way(self.tables, packet.key.client)?;
+                (port, exit, exit.mtu)
             }
+            Direction::Reverse => return None,
+        };
+        if packet.len > room {
+            return None;
         }
+        let to = entry.far_end(direction);
+        let timeouts = &self.tables.service(lane.service)?.timeouts;
+        let change = entry.note(observed(packet), timeouts, self.tick);
+        if change.before != change.after {
+            flows.moved(change);
+            state.move_flow(id, change.before.is_active(), change.after.is_active());
+        }
+        let run = match direction {
+            Direction::Forward => &mut self.forward,
+            Direction::Reverse => &mut self.back,
+        };
+        run.add(state, lane.service, packet.len);
+        count(state, direction, None, Some(id.index), packet.len);
+        let sent = match direction {
+            Direction::Forward => {
+                rewrite::<A, I>((state, self.tables), frame, packet, (lane, id), to)
+            }
+            Direction::Reverse => translate::<A, I>(frame, packet, to, exit),
+        };
+        Some(match sent {
+            Ok(()) => Verdict::Forward(port),
+            Err(reason) => dropped(state, reason),
+        })
     }
 }
 
-/// Carries a packet of a known flow out: `None` leaves frame and flow untouched, for the stages
-/// that know every case.
+/// Whether a reply of a flow's server may be carried by its lane: the server's first word is noted
+/// elsewhere.
 #[inline(always)]
-pub(in crate::pipeline) fn settle<A: Ip, I: Io>(
-    (state, tables, now): (&mut State, &Tables, Time),
+fn answers<A: Ip>(entry: &FlowEntry<A>, lane: &Lane) -> bool {
+    !entry.is_unanswered() && entry.service() == lane.service
+}
+
+/// Does the work of a server's mode.
+#[inline(never)]
+fn rewrite<A: Ip, I: Io>(
+    (state, tables): (&mut State, &Tables),
     frame: &mut I::Frame,
-    (keys, at): (&FamilyKeys<A>, usize),
-    (run, router): (&mut Run, &mut Router<A>),
-) -> Option<Verdict> {
-    let Key {
-        hash,
-        hint,
-        straight: packet,
-    } = &keys.keys[at];
-    let flows = A::flows_mut(state);
-    let (entry, direction) = flows.confirm_mut(&packet.key, *hash, *hint, now)?;
-    if direction != packet.direction {
-        return None;
-    }
-    let id = entry.server();
-    let server = tables.server(id)?;
-    let (service, hop, outer) = match direction {
-        Direction::Forward => (server.service, server.ready()?, outer(server)?),
-        // The server's first word is noted elsewhere.
-        Direction::Reverse if entry.is_unanswered() => return None,
-        Direction::Reverse => {
-            let hop = router.hop(A::family(tables), packet.key.client)?;
-            (entry.service(), hop, None)
-        }
-    };
-    let port = tables.port(hop.port)?;
-    let room = outer.map_or(port.mtu, |outer| port.mtu.saturating_sub(outer.len()));
-    if packet.len > room {
-        return None;
-    }
-    let timeouts = &tables.service(service)?.timeouts;
-    let observed = Observed {
-        direction,
-        event: packet.event,
-        octets: u32::from(packet.len),
-    };
-    let to = entry.far_end(direction);
-    let change = entry.note(observed, timeouts, now.tick());
-    if change.before != change.after {
-        flows.moved(change);
-        state.move_flow(id, change.before.is_active(), change.after.is_active());
-    }
-    run.add(state, service, direction, packet.len);
-    count(state, direction, None, Some(id.index), packet.len);
-    let exit = Exit { port, mac: hop.mac };
-    let sent = match (direction, server.mode) {
-        (Direction::Forward, Mode::Dr) => {
-            rewrite::direct::<A, I>(frame, &parsed(packet, Carried::default()), exit)
-        }
-        (Direction::Forward, Mode::Tunnel) => wrap::<A, I>(state, frame, packet, outer, exit),
-        (Direction::Forward, Mode::Nat)
-        | (Direction::Reverse, Mode::Dr | Mode::Nat | Mode::Tunnel) => {
-            let packet = parsed(packet, Carried::default());
-            rewrite::nat::translate::<A, I>(frame, &packet, direction, to, exit)
-        }
-    };
-    match sent {
-        Ok(()) => Some(Verdict::Forward(hop.port)),
-        Err(reason) => {
-            state.counters.dropped[reason.index()].add(1);
-            Some(Verdict::Drop(reason))
-        }
+    packet: &Straight<A>,
+    (lane, id): (&Lane, ServerId),
+    to: (A, L4Port),
+) -> Result<(), DropReason> {
+    match lane.mode {
+        Mode::Nat => translate::<A, I>(frame, packet, to, &lane.exit),
+        Mode::Dr => rewrite::direct::<A, I>(frame, &parsed(packet, Carried::default()), lane.exit),
+        Mode::Tunnel => wrap::<A, I>(state, frame, packet, tables.server(id), lane.exit),
     }
 }
 
-/// The outer header of packets to a server; `None` if there are none because one of its addresses
-/// is missing.
+/// Translates a packet.
 #[inline(always)]
-#[expect(
-    clippy::option_option,
-    reason = "whether it is known, and whether there is one"
-)]
-fn outer(server: &Server) -> Option<Option<Outer>> {
-    match server.mode {
-        Mode::Dr | Mode::Nat => Some(None),
-        Mode::Tunnel => Outer::new(server.tunnel_source?, server.address).map(Some),
+fn translate<A: Ip, I: Io>(
+    frame: &mut I::Frame,
+    packet: &Straight<A>,
+    to: (A, L4Port),
+    exit: &Exit,
+) -> Result<(), DropReason> {
+    let (key, direction) = (&packet.key, packet.direction);
+    if exit.is_untagged() {
+        let from = (key.remote, key.remote_port);
+        let size = (key.protocol, packet.len);
+        in_place::translate::<A, I>(frame, size, direction, (from, to), exit)
+    } else {
+        let packet = parsed(packet, Carried::default());
+        rewrite::nat::translate::<A, I>(frame, &packet, direction, to, *exit)
     }
+}
+
+/// What a packet on the straight line means to its flow.
+#[inline(always)]
+fn observed<A: Ip>(packet: &Straight<A>) -> Observed {
+    Observed {
+        direction: packet.direction,
+        event: (packet.key.protocol == Protocol::TCP).then_some(TcpEvent::Ack),
+        octets: u32::from(packet.len),
+    }
+}
+
+#[cold]
+fn dropped(state: &State, reason: DropReason) -> Verdict {
+    state.counters.dropped[reason.index()].add(1);
+    Verdict::Drop(reason)
 }
 
 /// Wraps a packet.
@@ -136,12 +298,12 @@ fn wrap<A: Ip, I: Io>(
     state: &mut State,
     frame: &mut I::Frame,
     packet: &Straight<A>,
-    outer: Option<Outer>,
-    exit: Exit<'_>,
+    server: Option<&Server>,
+    exit: Exit,
 ) -> Result<(), DropReason> {
+    let outer = server.and_then(Outer::of).ok_or(DropReason::NoRoute)?;
     let header = I::head(frame).get(usize::from(L3)..).unwrap_or(&[]);
     let carried = A::carried(header).ok_or(DropReason::Truncated)?;
-    let outer = outer.ok_or(DropReason::NoRoute)?;
     let id = state.take_id_u16();
     rewrite::tunnel::encapsulate::<A, I>(frame, &parsed(packet, carried), outer, id, exit)
 }
@@ -169,7 +331,6 @@ fn parsed<A: Ip>(packet: &Straight<A>, carried: Carried) -> Parsed<A> {
         key,
         len,
         direction,
-        ..
     } = packet;
     let client = (key.client, key.client_port);
     let remote = (key.remote, key.remote_port);

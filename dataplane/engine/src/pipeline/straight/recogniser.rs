@@ -2,15 +2,15 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use weir_wire::addr::{L4Port, MacAddr, Protocol};
+use weir_wire::addr::{MacAddr, Protocol};
 
 use super::{L3, Straight};
 use crate::engine::State;
 use crate::family::Ip;
-use crate::flow::tcp::TcpEvent;
-use crate::flow::{Direction, FlowKey};
+use crate::flow::{Direction, FlowKey, FlowTable};
 use crate::id::WorkerId;
-use crate::pipeline::{Ingress, Keys, Place};
+use crate::io::Io;
+use crate::pipeline::{FamilyKeys, Ingress, Key, Keys, Row, Span, prefetch_ahead};
 use crate::tables::{Family, Port, Role, Tables};
 use crate::time::Time;
 
@@ -23,6 +23,9 @@ const V6_TCP_LEN: usize = 14 + 40 + 20;
 /// What must be zero in the third word of IPv4 behind its length: all but DF.
 const DONT_FRAGMENT_MASK: u16 = u16::from_ne_bytes([0xbf, 0xff]);
 
+/// The octets of a MAC in the first eight of a frame.
+const MAC_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+
 /// Recognises packets; made once per burst.
 #[derive(Debug)]
 pub(crate) struct Recogniser<'a> {
@@ -31,7 +34,7 @@ pub(crate) struct Recogniser<'a> {
     now: Time,
     port: &'a Port,
     /// The MAC that the packet before went to: the port's own, or an Active virtual one.
-    mac: MacAddr,
+    mac: u64,
     mtu: u16,
     pub(crate) v4: Known<Ipv4Addr>,
     pub(crate) v6: Known<Ipv6Addr>,
@@ -72,50 +75,94 @@ impl<'a> Recogniser<'a> {
             worker,
             now,
             port,
-            mac: port.mac,
+            mac: mac_word(port.mac),
             mtu: port.mtu,
             v4: Known::new(&tables.v4),
             v6: Known::new(&tables.v6),
         })
     }
 
-    /// Enters what there is to know of a frame among `keys`, if it may be one of those. `len` is
-    /// the whole frame's.
+    /// Enters what there is to know of the first frames among `keys`, as many in a row as may be of
+    /// established flows and are of one family.
     #[inline(always)]
-    pub(in crate::pipeline) fn recognise(
+    pub(in crate::pipeline) fn row<I: Io>(
         &mut self,
-        (head, len): (&[u8], usize),
+        frames: &[I::Frame],
         state: &State,
         keys: &mut Keys,
-    ) -> Option<Place> {
-        // Both families have as much.
-        let h: &[u8; V4_UDP_LEN] = head.first_chunk()?;
-        let to = MacAddr([h[0], h[1], h[2], h[3], h[4], h[5]]);
-        if to != self.mac && !self.is_ours(to) {
-            return None;
+    ) -> Option<Row> {
+        if let Some(span) = self.enter::<_, I>(frames, state, &mut keys.v4) {
+            return Some(Row::V4(span));
         }
-        match [h[12], h[13], h[14]] {
-            [0x08, 0x00, 0x45] => {
-                let packet = self.v4(head, h, len)?;
-                let hash = state.v4.hash(&packet.key);
-                state.v4.prefetch_bucket(hash);
-                Some(Place::V4(keys.v4.push_straight(hash, packet)))
-            }
-            [0x86, 0xdd, 0x60..=0x6f] => {
-                let packet = self.v6(head, len)?;
-                let hash = state.v6.hash(&packet.key);
-                state.v6.prefetch_bucket(hash);
-                Some(Place::V6(keys.v6.push_straight(hash, packet)))
-            }
-            _ => None,
-        }
+        self.enter::<_, I>(frames, state, &mut keys.v6).map(Row::V6)
     }
 
-    /// IPv4 without options, whole, and TTL to spare.
+    /// The same for one family.
+    #[inline(never)]
+    fn enter<A: Ip, I: Io>(
+        &mut self,
+        frames: &[I::Frame],
+        state: &State,
+        keys: &mut FamilyKeys<A>,
+    ) -> Option<Span> {
+        let flows = A::flows(state);
+        let first = keys.count;
+        let free = keys.keys.get_mut(first..).unwrap_or_default();
+        let mut len = 0;
+        for (key, frame) in free.iter_mut().zip(frames) {
+            prefetch_ahead::<I>(frames, len);
+            let octets = (I::head(frame), I::len(frame));
+            let Some(packet) = A::recognise(self, octets) else {
+                break;
+            };
+            key.straight = packet;
+            if A::known(self).vip == Some(packet.key.remote) && self.owns(&packet.key) {
+                key.seek(flows, &packet.key);
+            } else if !self.enter_another(flows, key) {
+                break;
+            }
+            len += 1;
+        }
+        keys.count += len;
+        (len > 0).then_some(Span { first, len })
+    }
+
+    /// Enters a packet that goes to another address than the one before, if it goes to an Active
+    /// VIP too, or is from and to hosts that are none of ours, and is this worker's.
+    #[inline(never)]
+    fn enter_another<A: Ip>(&mut self, flows: &FlowTable<A>, key: &mut Key<A>) -> bool {
+        let packet = &mut key.straight;
+        let FlowKey { client, remote, .. } = packet.key;
+        let own = &A::family(self.tables).own;
+        if own.may_hold(remote) {
+            if !self.is_active_vip(remote) {
+                return false;
+            }
+        } else if A::known(self).translates && !own.may_hold(client) {
+            packet.direction = Direction::Reverse;
+            packet.key = packet.key.reversed();
+        } else {
+            return false;
+        }
+        let flow = packet.key;
+        let owned = self.owns(&flow);
+        if owned {
+            key.seek(flows, &flow);
+        }
+        owned
+    }
+
+    /// IPv4 without options, whole, and TTL to spare. `len` is the whole frame's.
     #[inline(always)]
-    fn v4(&mut self, head: &[u8], h: &[u8; V4_UDP_LEN], len: usize) -> Option<Straight<Ipv4Addr>> {
+    pub(crate) fn v4(&mut self, (head, len): (&[u8], usize)) -> Option<Straight<Ipv4Addr>> {
+        let h: &[u8; V4_UDP_LEN] = head.first_chunk()?;
         let whole = u16::from_ne_bytes([h[20], h[21]]) & DONT_FRAGMENT_MASK == 0;
-        if !(whole && h[22] > 1 && header_sum_is_right(h)) {
+        if !(self.is_ours(h)
+            && [h[12], h[13]] == [0x08, 0x00]
+            && h[14] == 0x45
+            && whole
+            && h[22] > 1)
+        {
             return None;
         }
         let ip_len = u16::from_be_bytes([h[16], h[17]]);
@@ -124,111 +171,80 @@ impl<'a> Recogniser<'a> {
         }
         let room = ip_len.checked_sub(20)?;
         let protocol = Protocol(h[23]);
-        let event = match protocol {
-            Protocol::UDP => datagram([h[38], h[39]], room)?,
+        let fits = match protocol {
+            Protocol::UDP => is_datagram([h[38], h[39]], room),
             Protocol::TCP => {
                 let h: &[u8; V4_TCP_LEN] = head.first_chunk()?;
-                segment(h[46], h[47], room)?
+                is_segment(h[46], h[47], room)
             }
-            Protocol(_) => return None,
+            Protocol(_) => false,
         };
-        let src = Ipv4Addr::new(h[26], h[27], h[28], h[29]);
-        let dst = Ipv4Addr::new(h[30], h[31], h[32], h[33]);
-        let ports = [h[34], h[35], h[36], h[37]];
-        self.packet((src, dst), ports, protocol, (ip_len, event))
+        if !(fits && header_sum_is_right(h)) {
+            return None;
+        }
+        let (src, dst) = (h[26..].first_chunk()?, h[30..].first_chunk()?);
+        let addresses = (Ipv4Addr::from_octets(*src), Ipv4Addr::from_octets(*dst));
+        let ports = h[34..].first_chunk()?;
+        Some(Straight::forward(addresses, *ports, protocol, ip_len))
     }
 
     /// IPv6 without extension headers, and Hop Limit to spare.
     #[inline(always)]
-    fn v6(&mut self, head: &[u8], len: usize) -> Option<Straight<Ipv6Addr>> {
+    pub(crate) fn v6(&mut self, (head, len): (&[u8], usize)) -> Option<Straight<Ipv6Addr>> {
         let h: &[u8; V6_UDP_LEN] = head.first_chunk()?;
+        if !(self.is_ours(h) && [h[12], h[13]] == [0x86, 0xdd] && h[14] >> 4 == 6 && h[21] > 1) {
+            return None;
+        }
         let room = u16::from_be_bytes([h[18], h[19]]);
         let ip_len = room.checked_add(40)?;
-        if usize::from(ip_len) + usize::from(L3) > len || ip_len > self.mtu || h[21] <= 1 {
+        if usize::from(ip_len) + usize::from(L3) > len || ip_len > self.mtu {
             return None;
         }
         let protocol = Protocol(h[20]);
-        let event = match protocol {
+        let fits = match protocol {
             // A datagram without a checksum is no matter of course here (RFC 8200 section 8.1).
-            Protocol::UDP if [h[60], h[61]] != [0, 0] => datagram([h[58], h[59]], room)?,
+            Protocol::UDP => [h[60], h[61]] != [0, 0] && is_datagram([h[58], h[59]], room),
             Protocol::TCP => {
                 let h: &[u8; V6_TCP_LEN] = head.first_chunk()?;
-                segment(h[66], h[67], room)?
+                is_segment(h[66], h[67], room)
             }
-            Protocol(_) => return None,
+            Protocol(_) => false,
         };
-        let src: &[u8; 16] = h[22..].first_chunk()?;
-        let dst: &[u8; 16] = h[38..].first_chunk()?;
+        if !fits {
+            return None;
+        }
+        let (src, dst) = (h[22..].first_chunk()?, h[38..].first_chunk()?);
         let addresses = (Ipv6Addr::from_octets(*src), Ipv6Addr::from_octets(*dst));
-        let ports = [h[54], h[55], h[56], h[57]];
-        self.packet(addresses, ports, protocol, (ip_len, event))
+        let ports = h[54..].first_chunk()?;
+        Some(Straight::forward(addresses, *ports, protocol, ip_len))
     }
 
-    /// The packet, if it goes to a VIP or may come from a NAT server, and is this worker's.
+    /// Whether a flow is this worker's.
     #[inline(always)]
-    fn packet<A: Ip>(
-        &mut self,
-        (src, dst): (A, A),
-        ports: [u8; 4],
-        protocol: Protocol,
-        (len, event): (u16, Option<TcpEvent>),
-    ) -> Option<Straight<A>> {
-        let direction = self.direction(src, dst)?;
-        let [a, b, c, d] = ports;
-        let [from, to] = [[a, b], [c, d]].map(|port| L4Port(u16::from_be_bytes(port)));
-        let key = match direction {
-            Direction::Forward => FlowKey {
-                client: src,
-                remote: dst,
-                client_port: from,
-                remote_port: to,
-                protocol,
-            },
-            Direction::Reverse => FlowKey {
-                client: dst,
-                remote: src,
-                client_port: to,
-                remote_port: from,
-                protocol,
-            },
-        };
+    fn owns<A: Ip>(&self, key: &FlowKey<A>) -> bool {
         let steering = &self.tables.steering;
-        let ours =
-            steering.is_single() || steering.owner(key.client, key.client_port) == self.worker;
-        ours.then_some(Straight {
-            key,
-            len,
-            event,
-            direction,
-        })
+        steering.is_single() || steering.owner(key.client, key.client_port) == self.worker
     }
 
-    /// Which way a packet goes: to an Active VIP, or from and to hosts that are none of ours.
+    /// Whether a frame goes to a MAC of ours.
     #[inline(always)]
-    fn direction<A: Ip>(&mut self, src: A, dst: A) -> Option<Direction> {
-        if A::known(self).vip == Some(dst) {
-            return Some(Direction::Forward);
-        }
-        let own = &A::family(self.tables).own;
-        if own.may_hold(dst) {
-            return self.is_active_vip(dst).then_some(Direction::Forward);
-        }
-        let reply = A::known(self).translates && !own.may_hold(src);
-        reply.then_some(Direction::Reverse)
+    fn is_ours<const N: usize>(&mut self, h: &[u8; N]) -> bool {
+        let first = u64::from_ne_bytes([h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]]);
+        first & MAC_MASK == self.mac || self.is_another_of_ours(h)
     }
 
     /// Whether a MAC other than the last one is ours too; if so it is remembered.
     #[inline(never)]
-    fn is_ours(&mut self, mac: MacAddr) -> bool {
+    fn is_another_of_ours(&mut self, h: &[u8]) -> bool {
+        let mac = h.first_chunk().copied().map(MacAddr).unwrap_or_default();
         let ours = self.port.takes(mac, &self.tables.leases, self.now);
         if ours {
-            self.mac = mac;
+            self.mac = mac_word(mac);
         }
         ours
     }
 
     /// Looks a VIP up and remembers it if it is served here.
-    #[inline(never)]
     fn is_active_vip<A: Ip>(&mut self, address: A) -> bool {
         let vip = A::family(self.tables).vips.get(&address);
         let active =
@@ -240,18 +256,21 @@ impl<'a> Recogniser<'a> {
     }
 }
 
-/// A UDP header whose length fits the `room` that IP leaves: no event.
-#[inline(always)]
-fn datagram(len: [u8; 2], room: u16) -> Option<Option<TcpEvent>> {
-    let len = u16::from_be_bytes(len);
-    (8..=room).contains(&len).then_some(None)
+/// A MAC as it is found in the first eight octets of a frame.
+const fn mac_word(MacAddr([a, b, c, d, e, f]): MacAddr) -> u64 {
+    u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
 }
 
-/// A TCP header that fits, with nothing but ACK among RST, SYN, FIN and ACK.
+/// Whether the length of a UDP header fits the `room` that IP leaves.
 #[inline(always)]
-fn segment(offset: u8, flags: u8, room: u16) -> Option<Option<TcpEvent>> {
-    let len = u16::from(offset >> 4) * 4;
-    ((20..=room).contains(&len) && flags & 0x17 == 0x10).then_some(Some(TcpEvent::Ack))
+fn is_datagram(len: [u8; 2], room: u16) -> bool {
+    (8..=room).contains(&u16::from_be_bytes(len))
+}
+
+/// Whether a TCP header fits, with nothing but ACK among RST, SYN, FIN and ACK.
+#[inline(always)]
+fn is_segment(offset: u8, flags: u8, room: u16) -> bool {
+    (20..=room).contains(&(u16::from(offset >> 4) * 4)) && flags & 0x17 == 0x10
 }
 
 /// Whether the checksum of the 20-octet header at 14 is right: whether its words, in any order of

@@ -1,0 +1,104 @@
+//! Lanes: what the straight line needs to know of each server, on one cache line.
+//!
+//! All of it is in [`Server`], [`Service`](crate::tables::Service) and [`Port`] too. A packet of an
+//! established flow would have to visit the three of them, and would ask each of them things that
+//! are the same for every packet until the next tables.
+
+use crate::flow::tcp::TcpState;
+use crate::id::{PortId, ServerId, ServiceId};
+use crate::rewrite::Exit;
+use crate::rewrite::tunnel::Outer;
+use crate::tables::{Mode, Port, Server, Tables};
+use crate::time::Ticks;
+
+/// The lanes of all servers, by [`ServerId::index`]: see [`Tables::seal`].
+#[derive(Debug, Default)]
+pub struct Lanes(Box<[Lane]>);
+
+/// The lane of one server.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct Lane {
+    /// The server; nobody's where there is none.
+    id: ServerId,
+    pub(crate) service: ServiceId,
+    pub(crate) mode: Mode,
+    /// Frames change nothing but MACs and TTL: DR by a port without a tag.
+    pub(crate) in_place: bool,
+    pub(crate) port: PortId,
+    /// The longest packet, in octets of IP, that may go to the server by here. 0 where the way to
+    /// it is not known.
+    pub(crate) room: u16,
+    pub(crate) exit: Exit,
+    /// For how long flows may be idle: established ones of TCP, and those of UDP.
+    idle: (Ticks, Ticks),
+}
+
+const _: () = assert!(size_of::<Lane>() == 64);
+
+impl Lane {
+    /// For how long flows may be idle, as [`FlowEntry::go_on`](crate::flow::FlowEntry) takes it.
+    #[inline(always)]
+    pub(crate) const fn idle(&self) -> (Ticks, Ticks) {
+        self.idle
+    }
+
+    /// Of a slot without a server.
+    const NONE: Self = Self {
+        id: ServerId {
+            index: u32::MAX,
+            generation: u32::MAX,
+        },
+        service: ServiceId(0),
+        mode: Mode::Dr,
+        in_place: false,
+        port: PortId(0),
+        room: 0,
+        exit: Exit::NONE,
+        idle: (Ticks::MAX, Ticks::MAX),
+    };
+
+    /// The lane of a server; `None` if its service is missing.
+    fn of(server: &Server, tables: &Tables) -> Option<Self> {
+        let timeouts = &tables.service(server.service)?.timeouts;
+        let way = way(server, tables);
+        let exit = way.map_or(Exit::NONE, |(_, exit, _)| exit);
+        Some(Self {
+            id: server.id,
+            service: server.service,
+            mode: server.mode,
+            in_place: server.mode == Mode::Dr && exit.is_untagged(),
+            port: way.map_or(PortId(0), |(port, ..)| port),
+            room: way.map_or(0, |(.., room)| room),
+            exit,
+            idle: (timeouts.tcp(TcpState::Established), timeouts.udp()),
+        })
+    }
+}
+
+/// Where a server's packets leave, and the longest that may; `None` as long as that is not known.
+fn way(server: &Server, tables: &Tables) -> Option<(PortId, Exit, u16)> {
+    let hop = server.ready()?;
+    let port: &Port = tables.port(hop.port)?;
+    let around = match server.mode {
+        Mode::Dr | Mode::Nat => 0,
+        Mode::Tunnel => Outer::of(server)?.len(),
+    };
+    let exit = Exit::new(port, hop.mac);
+    Some((hop.port, exit, port.mtu.saturating_sub(around)))
+}
+
+impl Lanes {
+    /// The lanes of the servers in `tables`.
+    pub(crate) fn new(tables: &Tables) -> Self {
+        let lane = |server: &Option<Server>| Lane::of(server.as_ref()?, tables);
+        let lanes = tables.servers.iter().map(|server| lane(server));
+        Self(lanes.map(|lane| lane.unwrap_or(Lane::NONE)).collect())
+    }
+
+    /// A server's lane, if its slot is still its own.
+    #[inline(always)]
+    pub(crate) fn of(&self, id: ServerId) -> Option<&Lane> {
+        self.0.get(id.index as usize).filter(|lane| lane.id == id)
+    }
+}
