@@ -92,8 +92,10 @@ pub(crate) trait Ip: Address {
     fn carried(packet: &[u8]) -> Option<Carried>;
     /// A packet that may be an established flow's: see [`Recogniser`]. The frame's first segment,
     /// and how long all of it is.
-    fn recognise(recogniser: &mut Recogniser<'_>, octets: (&[u8], usize))
-    -> Option<Straight<Self>>;
+    fn recognise<const FLAGS: u8>(
+        recogniser: &mut Recogniser<'_>,
+        octets: (&[u8], usize),
+    ) -> Option<Straight<Self>>;
     /// What is known for a burst's straight line.
     fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self>;
     /// Takes one from TTL or Hop Limit.
@@ -230,11 +232,11 @@ impl Ip for Ipv4Addr {
     }
 
     #[inline(always)]
-    fn recognise(
+    fn recognise<const FLAGS: u8>(
         recogniser: &mut Recogniser<'_>,
         octets: (&[u8], usize),
     ) -> Option<Straight<Self>> {
-        recogniser.v4(octets)
+        recogniser.v4::<FLAGS>(octets)
     }
 
     #[inline(always)]
@@ -388,11 +390,11 @@ impl Ip for Ipv6Addr {
     }
 
     #[inline(always)]
-    fn recognise(
+    fn recognise<const FLAGS: u8>(
         recogniser: &mut Recogniser<'_>,
         octets: (&[u8], usize),
     ) -> Option<Straight<Self>> {
-        recogniser.v6(octets)
+        recogniser.v6::<FLAGS>(octets)
     }
 
     #[inline(always)]

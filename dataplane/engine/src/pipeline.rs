@@ -18,6 +18,7 @@ use self::entry::Entry;
 use self::first::Firsts;
 pub(crate) use self::straight::Straight;
 use self::straight::carry::Carrier;
+use self::straight::recogniser::{ACK, SYN};
 pub(crate) use self::straight::recogniser::{Known, Recogniser};
 use self::way::Way;
 use crate::answer::Answer;
@@ -53,6 +54,8 @@ pub(crate) enum Work {
     Done(Verdict),
     /// On the straight line, and so are those behind it in this row.
     Straight(Row),
+    /// Plain SYNs, and so are those behind it in this row.
+    First(Row),
     V4(Item<Ipv4Addr>),
     V6(Item<Ipv6Addr>),
 }
@@ -228,9 +231,15 @@ impl Stage {
         while at < end {
             let rest = &mut frames[at..end];
             let known = recogniser.as_mut();
-            let row = known.and_then(|r| r.row::<I>(rest, entry.state, entry.keys));
+            let row = known.and_then(|r| r.row::<I, ACK>(rest, entry.state, entry.keys));
+            let known = recogniser.as_mut();
             if let Some(row) = row {
                 work[at] = Work::Straight(row);
+                at += row.len();
+            } else if let Some(row) =
+                known.and_then(|r| r.row::<I, SYN>(rest, entry.state, entry.keys))
+            {
+                work[at] = Work::First(row);
                 at += row.len();
             } else {
                 prefetch_ahead::<I>(rest, 0);
@@ -280,10 +289,15 @@ impl Stage {
                     work[at + 1] = Work::Straight(rest);
                 }
             }
+            if let Work::First(row) = work[at]
+                && let Some(rest) = row.behind(1)
+            {
+                work[at + 1] = Work::First(rest);
+            }
             let frame = &mut frames[at];
             if let Some(verdict) = firsts.settle::<I>(state, frame, &work[at], keys) {
                 work[at] = Work::Done(verdict);
-            } else if let Work::Straight(_) = work[at] {
+            } else if let Work::Straight(_) | Work::First(_) = work[at] {
                 let world = (&mut *state, tables, now);
                 work[at] = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
             }
@@ -301,7 +315,7 @@ impl Stage {
                 Work::V4(item) => way.settle(frame, item, &keys.v4),
                 Work::V6(item) => way.settle(frame, item, &keys.v6),
                 // A packet leaves the straight line for good.
-                Work::Straight(_) => Verdict::Drop(DropReason::Malformed),
+                Work::Straight(_) | Work::First(_) => Verdict::Drop(DropReason::Malformed),
             };
             way.conclude(verdict);
             at += 1;

@@ -43,8 +43,8 @@ impl<'a> Firsts<'a> {
         }
     }
 
-    /// Starts a packet's flow, the first's of a row, and carries the packet out: `None` leaves everything as it is. Drops
-    /// are counted by the caller.
+    /// Starts a packet's flow, the first's of a row, and carries the packet out: `None` leaves
+    /// everything as it is. Drops are counted by the caller.
     #[inline(never)]
     pub(super) fn settle<I: Io>(
         &mut self,
@@ -56,10 +56,18 @@ impl<'a> Firsts<'a> {
         let Self { v4, v6 } = self;
         match work {
             Work::Straight(Row::V4(row)) => {
-                v4.settle_straight::<I>(state, frame, &keys.v4.keys[row.first])
+                v4.settle_datagram::<I>(state, frame, &keys.v4.keys[row.first])
+            }
+            Work::First(Row::V4(row)) => {
+                let event = Some(TcpEvent::Syn);
+                v4.settle_straight::<I>(state, frame, &keys.v4.keys[row.first], event)
             }
             Work::Straight(Row::V6(row)) => {
-                v6.settle_straight::<I>(state, frame, &keys.v6.keys[row.first])
+                v6.settle_datagram::<I>(state, frame, &keys.v6.keys[row.first])
+            }
+            Work::First(Row::V6(row)) => {
+                let event = Some(TcpEvent::Syn);
+                v6.settle_straight::<I>(state, frame, &keys.v6.keys[row.first], event)
             }
             Work::V4(item) => v4.settle::<I>(state, frame, item, &keys.v4),
             Work::V6(item) => v6.settle::<I>(state, frame, item, &keys.v6),
@@ -147,19 +155,32 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
 
     /// A packet that was taken for an established flow's.
     #[inline(always)]
+    fn settle_datagram<I: Io>(
+        &mut self,
+        state: &mut State,
+        frame: &mut I::Frame,
+        key: &Key<A>,
+    ) -> Option<Verdict> {
+        let is_datagram = key.straight.client_key()?.protocol == Protocol::UDP;
+        is_datagram.then(|| self.settle_straight::<I>(state, frame, key, None))?
+    }
+
+    /// A packet that has been recognised, not parsed.
+    #[inline(always)]
     fn settle_straight<I: Io>(
         &mut self,
         state: &mut State,
         frame: &mut I::Frame,
         Key { hash, straight, .. }: &Key<A>,
+        event: Option<TcpEvent>,
     ) -> Option<Verdict> {
         let packet = &straight.parsed::<I>(frame)?;
-        let (key, hash) = (straight.datagram()?, *hash);
+        let (key, hash) = (straight.client_key()?, *hash);
         let first = First {
             packet,
             key,
             hash,
-            event: None,
+            event,
         };
         self.start::<I>(state, frame, first)
     }

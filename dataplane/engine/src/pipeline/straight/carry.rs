@@ -309,11 +309,10 @@ fn wrap<A: Ip, I: Io>(
 }
 
 impl<A: Ip> Straight<A> {
-    /// The key, if it is a datagram's from a client.
+    /// The key, if the packet is a client's.
     #[inline(always)]
-    pub(in crate::pipeline) fn datagram(&self) -> Option<&FlowKey<A>> {
-        let datagram = self.key.protocol == Protocol::UDP && self.direction == Direction::Forward;
-        datagram.then_some(&self.key)
+    pub(in crate::pipeline) fn client_key(&self) -> Option<&FlowKey<A>> {
+        (self.direction == Direction::Forward).then_some(&self.key)
     }
 
     /// The packet of a frame as the parser would see it.

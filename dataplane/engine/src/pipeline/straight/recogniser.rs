@@ -26,6 +26,11 @@ const DONT_FRAGMENT_MASK: u16 = u16::from_ne_bytes([0xbf, 0xff]);
 /// The octets of a MAC in the first eight of a frame.
 const MAC_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
 
+/// The flags of segments in mid-conversation; datagrams count among those.
+pub(in crate::pipeline) const ACK: u8 = 0x10;
+/// The flags of a connection's first segment.
+pub(in crate::pipeline) const SYN: u8 = 0x02;
+
 /// Recognises packets; made once per burst.
 #[derive(Debug)]
 pub(crate) struct Recogniser<'a> {
@@ -85,21 +90,24 @@ impl<'a> Recogniser<'a> {
     /// Enters what there is to know of the first frames among `keys`, as many in a row as may be of
     /// established flows and are of one family.
     #[inline(always)]
-    pub(in crate::pipeline) fn row<I: Io>(
+    ///
+    /// `FLAGS` are TCP's among RST, SYN, FIN and ACK: [`ACK`], or [`SYN`] for first segments.
+    pub(in crate::pipeline) fn row<I: Io, const FLAGS: u8>(
         &mut self,
         frames: &[I::Frame],
         state: &State,
         keys: &mut Keys,
     ) -> Option<Row> {
-        if let Some(span) = self.enter::<_, I>(frames, state, &mut keys.v4) {
+        if let Some(span) = self.enter::<_, I, FLAGS>(frames, state, &mut keys.v4) {
             return Some(Row::V4(span));
         }
-        self.enter::<_, I>(frames, state, &mut keys.v6).map(Row::V6)
+        self.enter::<_, I, FLAGS>(frames, state, &mut keys.v6)
+            .map(Row::V6)
     }
 
     /// The same for one family.
     #[inline(never)]
-    fn enter<A: Ip, I: Io>(
+    fn enter<A: Ip, I: Io, const FLAGS: u8>(
         &mut self,
         frames: &[I::Frame],
         state: &State,
@@ -112,7 +120,7 @@ impl<'a> Recogniser<'a> {
         for (key, frame) in free.iter_mut().zip(frames) {
             prefetch_ahead::<I>(frames, len);
             let octets = (I::head(frame), I::len(frame));
-            let Some(packet) = A::recognise(self, octets) else {
+            let Some(packet) = A::recognise::<FLAGS>(self, octets) else {
                 break;
             };
             key.straight = packet;
@@ -154,7 +162,10 @@ impl<'a> Recogniser<'a> {
 
     /// IPv4 without options, whole, and TTL to spare. `len` is the whole frame's.
     #[inline(always)]
-    pub(crate) fn v4(&mut self, (head, len): (&[u8], usize)) -> Option<Straight<Ipv4Addr>> {
+    pub(crate) fn v4<const FLAGS: u8>(
+        &mut self,
+        (head, len): (&[u8], usize),
+    ) -> Option<Straight<Ipv4Addr>> {
         let h: &[u8; V4_UDP_LEN] = head.first_chunk()?;
         let whole = u16::from_ne_bytes([h[20], h[21]]) & DONT_FRAGMENT_MASK == 0;
         if !(self.is_ours(h)
@@ -172,10 +183,10 @@ impl<'a> Recogniser<'a> {
         let room = ip_len.checked_sub(20)?;
         let protocol = Protocol(h[23]);
         let fits = match protocol {
-            Protocol::UDP => is_datagram([h[38], h[39]], room),
+            Protocol::UDP => FLAGS == ACK && is_datagram([h[38], h[39]], room),
             Protocol::TCP => {
                 let h: &[u8; V4_TCP_LEN] = head.first_chunk()?;
-                is_segment(h[46], h[47], room)
+                is_segment::<FLAGS>(h[46], h[47], room)
             }
             Protocol(_) => false,
         };
@@ -190,7 +201,10 @@ impl<'a> Recogniser<'a> {
 
     /// IPv6 without extension headers, and Hop Limit to spare.
     #[inline(always)]
-    pub(crate) fn v6(&mut self, (head, len): (&[u8], usize)) -> Option<Straight<Ipv6Addr>> {
+    pub(crate) fn v6<const FLAGS: u8>(
+        &mut self,
+        (head, len): (&[u8], usize),
+    ) -> Option<Straight<Ipv6Addr>> {
         let h: &[u8; V6_UDP_LEN] = head.first_chunk()?;
         if !(self.is_ours(h) && [h[12], h[13]] == [0x86, 0xdd] && h[14] >> 4 == 6 && h[21] > 1) {
             return None;
@@ -203,10 +217,12 @@ impl<'a> Recogniser<'a> {
         let protocol = Protocol(h[20]);
         let fits = match protocol {
             // A datagram without a checksum is no matter of course here (RFC 8200 section 8.1).
-            Protocol::UDP => [h[60], h[61]] != [0, 0] && is_datagram([h[58], h[59]], room),
+            Protocol::UDP => {
+                FLAGS == ACK && [h[60], h[61]] != [0, 0] && is_datagram([h[58], h[59]], room)
+            }
             Protocol::TCP => {
                 let h: &[u8; V6_TCP_LEN] = head.first_chunk()?;
-                is_segment(h[66], h[67], room)
+                is_segment::<FLAGS>(h[66], h[67], room)
             }
             Protocol(_) => false,
         };
@@ -267,10 +283,10 @@ fn is_datagram(len: [u8; 2], room: u16) -> bool {
     (8..=room).contains(&u16::from_be_bytes(len))
 }
 
-/// Whether a TCP header fits, with nothing but ACK among RST, SYN, FIN and ACK.
+/// Whether a TCP header fits, with nothing but `FLAGS` among RST, SYN, FIN and ACK.
 #[inline(always)]
-fn is_segment(offset: u8, flags: u8, room: u16) -> bool {
-    (20..=room).contains(&(u16::from(offset >> 4) * 4)) && flags & 0x17 == 0x10
+fn is_segment<const FLAGS: u8>(offset: u8, flags: u8, room: u16) -> bool {
+    (20..=room).contains(&(u16::from(offset >> 4) * 4)) && flags & 0x17 == FLAGS
 }
 
 /// Whether the checksum of the 20-octet header at 14 is right: whether its words, in any order of
