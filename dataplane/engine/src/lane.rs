@@ -92,7 +92,7 @@ impl Lanes {
     /// The lanes of the servers in `tables`.
     pub(crate) fn new(tables: &Tables) -> Self {
         let lane = |server: &Option<Server>| Lane::of(server.as_ref()?, tables);
-        let lanes = tables.servers.iter().map(|server| lane(server));
+        let lanes = tables.servers.iter().map(lane);
         Self(lanes.map(|lane| lane.unwrap_or(Lane::NONE)).collect())
     }
 

@@ -110,12 +110,12 @@ pub(crate) fn direct<A: Ip, I: Io>(
 /// Gives the frame, whose IP header is at `l3`, the Ethernet header of its way out. Returns the
 /// octets from the IP header on.
 #[inline(always)]
-pub(crate) fn link<'f, I: Io>(
-    frame: &'f mut I::Frame,
+pub(crate) fn link<I: Io>(
+    frame: &mut I::Frame,
     l3: u16,
     exit: Exit,
     ether_type: EtherType,
-) -> Result<&'f mut [u8], DropReason> {
+) -> Result<&mut [u8], DropReason> {
     let (old, new) = (usize::from(l3), exit.link_len());
     if new < old {
         I::trim_front(frame, old - new);

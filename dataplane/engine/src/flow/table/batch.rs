@@ -86,8 +86,8 @@ impl<A: Address> FlowTable<A> {
         (entry.is(key, direction) && entry.is_live(now)).then_some(entry)
     }
 
-    /// The same as [`Self::confirm`], with the flow itself: to be changed by [`FlowEntry::note`] alone, and what that
-    /// returns is to be passed to [`FlowTable::moved`].
+    /// The same as [`Self::confirm`], with the flow itself: to be changed by [`FlowEntry::note`]
+    /// alone, and what that returns is to be passed to [`FlowTable::moved`].
     #[inline(always)]
     pub(crate) fn confirm_mut(
         &mut self,
