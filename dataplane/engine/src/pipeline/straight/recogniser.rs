@@ -89,9 +89,9 @@ impl<'a> Recogniser<'a> {
 
     /// Enters what there is to know of the first frames among `keys`, as many in a row as may be of
     /// established flows and are of one family.
-    #[inline(always)]
     ///
     /// `FLAGS` are TCP's among RST, SYN, FIN and ACK: [`ACK`], or [`SYN`] for first segments.
+    #[inline(always)]
     pub(in crate::pipeline) fn row<I: Io, const FLAGS: u8>(
         &mut self,
         frames: &[I::Frame],
