@@ -16,6 +16,7 @@ skip=77 # exit status of a stage that could not run; its last line says why
 passed=0 failed=0 skipped=0
 child=
 export CARGO_TERM_COLOR=never
+export CARGO_NET_RETRY=10 # a registry may be slow to answer
 mkdir -p "$logs"
 
 # -- the stages ---------------------------------------------------------------------------------
@@ -76,7 +77,11 @@ stage_fuzz() {
         mkdir -p "tests/fuzz/corpus/$name" # what is found goes here; the seeds are only read
         cargo +nightly fuzz run --fuzz-dir tests/fuzz "$name" \
             "tests/fuzz/corpus/$name" "tests/fuzz/seeds/$name" -- \
-            -max_total_time="$fuzz_seconds" -rss_limit_mb=4096 || status=1
+            -max_total_time="$fuzz_seconds" -rss_limit_mb=4096 >"$logs/fuzz-$name.log" 2>&1 &&
+            tail -1 "$logs/fuzz-$name.log" && continue
+        status=1
+        # The input is among the last lines, in base64; the stack above them.
+        tail -60 "$logs/fuzz-$name.log"
     done
     return $status
 }
@@ -120,7 +125,7 @@ run_stage() { # NAME
     "$skip") printf 'SKIP  %4d s  %s\n' $took "$(tail -1 "$log")" ;;
     *)
         printf 'FAIL  %4d s  exit %d, log: %s\n' $took $status "$log"
-        tail -40 "$log" | sed 's/^/    | /'
+        tail -80 "$log" | sed 's/^/    | /'
         ;;
     esac
     count "$name" $status "$log"
