@@ -8,10 +8,16 @@ use std::path::{Path, PathBuf};
 use weir_tests::fuzz;
 
 /// Each found input and the promise that it broke.
-const FOUND: &[(&str, &str)] = &[(
-    "vrrp-ip-version.bin",
-    "an advert under an IPv4 EtherType whose packet says it is of another version was taken",
-)];
+const FOUND: &[(&str, &str)] = &[
+    (
+        "pipeline-answer-to-a-group.bin",
+        "a frame whose source MAC is a group's was answered to that group",
+    ),
+    (
+        "vrrp-ip-version.bin",
+        "an advert under an IPv4 EtherType whose packet says it is of another version was taken",
+    ),
+];
 
 type Target = (&'static str, fn(&[u8]));
 

@@ -60,6 +60,18 @@ fn d41_damaged_segments_and_datagrams_are_not_answered_as_by_a_host() {
 }
 
 #[test]
+fn d41_nobody_is_answered_by_way_of_a_group() {
+    let mut spec = Spec::standard().with(ServiceSpec::tcp(VIP, 80, Mode::Dr, &[11, 12]));
+    spec.neighbours.clear(); // Answers go back to where their questions came from.
+    let mut world = World::new(&spec);
+    let mut frame = udp(client(1), 81, b"?");
+    let verdict = Verdict::Drop(DropReason::Unserved);
+    assert_eq!(send(&mut world, 0, &frame), (verdict, 1));
+    frame[6] |= 1;
+    assert_eq!(send(&mut world, 0, &frame), (verdict, 0));
+}
+
+#[test]
 fn d41_a_datagram_without_a_checksum_is_answered() {
     let mut frame = udp(client(1), 81, b"?");
     frame[UDP_SUM - 1..=UDP_SUM].fill(0);

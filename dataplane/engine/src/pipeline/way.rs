@@ -225,6 +225,8 @@ impl<I: Io> Way<'_, I> {
         } = item;
         let (port_id, mac) = match A::family(self.tables).hop(packet.src) {
             Hop::Ready(hop) => (hop.port, hop.mac),
+            // No honest station's address is a group's; an answer would go to all of that group.
+            Hop::Unresolved { .. } | Hop::NoRoute if arrival.from.is_multicast() => return None,
             Hop::Unresolved { .. } | Hop::NoRoute => (arrival.port, arrival.from),
         };
         let port = self.tables.port(port_id)?;
