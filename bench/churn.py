@@ -17,6 +17,15 @@ one window after the other. Values are medians of the windows with their spread.
 of the worker's loop; its time is wall time, so what the machine takes away from the core is in it,
 on both sides. *Busy* is the share of time in turns that moved frames: at 1 the worker was the limit
 and not the generator. Nothing here is corrected for other work on the machine.
+
+How much the machine takes away is measured beside: the same core, in the same run, does nothing but
+watch the clock, and every step of it above 2 µs is a *gap*. An *ideal worker* is computed from this
+very trace: frames flow evenly into a ring of 1,024 at the rate of the row, each takes the time that
+it took the director or the floor, gaps aside, and in a gap none is served. What it loses, or lets
+wait, no worker of that speed can spare when those gaps come; it needs no room for bursts and never
+slows down, so the rows may well be worse. The soak's rate follows the machine, whose speed changes up to
+twofold within seconds: every 100 ms it is set to 0.9 of what the director can by its own clock
+(frames over the time of turns that moved some), at most 25 % up or down at once.
 """
 
 FLOWS = 1 << 20
@@ -115,10 +124,13 @@ def turns(name, pairs, worst, target=20.0):
                  if key == "worst" else pair["floor"]["turns"][key] for pair in pairs]
         above = [max(pair[worst]["turns"][key], pair[worst]["turns"]["worst_empty"])
                  if key == "worst" else pair[worst]["turns"][key] for pair in pairs]
+        gap = (middle(pair["gap_p9999"] for pair in pairs)[0] if key == "p9999" else
+               max(pair["machine"]["worst"] for pair in pairs))
         rows.append(figure(f"P12 turn above the floor's, {name}, {words}",
                            [a - b for a, b in zip(above, floor)], "µs", f"≤ {target:.0f} µs",
                            lambda value: value <= target, baseline=middle(floor)[0],
-                           note=f"{middle(above)[0]:.0f} µs in all"))
+                           note=f"{middle(above)[0]:.0f} µs in all; "
+                                f"the machine's gaps alone: {gap:.0f} µs"))
     return rows
 
 
@@ -190,13 +202,17 @@ def scale(context):
 def latency(context):
     """P18."""
     found = rig(context, "latency", *times(context))
-    rows = []
+    rows, rate = [], middle(pair["rate_mpps"] for pair in found["pairs"])[0]
     for key, words, most in (("p50", "p50", 2), ("p99", "p99", 5)):
-        extra = [director[key] - floor[key] for floor, director in found["pairs"]]
+        sides = [(pair["floor"], pair["director"]) for pair in found["pairs"]]
+        extra = [director[key] - floor[key] for floor, director in sides]
+        ideal = [middle(side["ideal"][key] for side in both)[0] for both in zip(*sides)]
         rows.append(figure(f"P18 latency above the floor at half load, {words}", extra, "µs",
                            f"≤ {most} µs", lambda value, most=most: value <= most,
-                           baseline=middle(floor[key] for floor, _ in found["pairs"])[0],
-                           note=f"{found['rate_mpps']:.1f} Mpps", details=found))
+                           baseline=middle(floor[key] for floor, _ in sides)[0],
+                           note=f"{rate:.1f} Mpps; an ideal worker's wait on the machine's gaps: "
+                                f"{ideal[1]:.1f} µs, at the floor's speed {ideal[0]:.1f} µs",
+                           details=found))
     return rows
 
 
@@ -204,15 +220,19 @@ def soak(context):
     """P20."""
     windows, seconds = context.chosen((1, 5), (1, 30), (30, 60))
     found = rig(context, "soak", "--pairs", windows, "--window", seconds)
-    offered = sum(window["offered"] for window in found["windows"])
-    gone = sum(window["lost"] for window in found["windows"])
-    floor = found["floor"]
+    director, floor = found["director"], found["floor"]
+    offered, gone = director["offered"], director["lost"]
+    ideal = [statistics.mean(trace["loss"] for trace in side["ideal"])
+             for side in (director, floor)]
     leaked = found["mbufs_leaked"] + found["flows_after"] - found["flows"]
     return [
         exact(f"P20 loss in {windows * seconds} s at 90 % load with connections", gone / offered,
               "", "≤ 1e-7", gone / offered <= 1e-7, details=found,
-              baseline=floor["refused"] / (floor["mpps"] * 1e6 * found["floor_seconds"]),
-              note=f"{gone} of {offered} frames"),
+              baseline=floor["lost"] / floor["offered"],
+              note=f"{gone} of {offered} frames, {director['mean_mpps']:.1f} Mpps, busy "
+                   f"{director['busy']:.2f}; none lost in {found['readings_clean']} of "
+                   f"{found['readings']} tenths of a second; an ideal worker on the machine's gaps "
+                   f"{ideal[0]:.1e}, at the floor's speed {ideal[1]:.1e}"),
         exact("P20 mbufs and flows leaked", leaked, "", "0",
               leaked == 0 and found["imbalance"] == 0,
               note=f"after {found['connections']} connections"),

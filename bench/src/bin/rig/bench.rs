@@ -11,6 +11,8 @@ use crate::client::Seen;
 use crate::director::{Director, Plan};
 use crate::generator::{Books, Generator, Line, Script};
 use crate::lane::{Core, Floor, Lane, Moment};
+use crate::load::{Load, READING};
+use crate::machine::Trace;
 use crate::rings::Rings;
 
 /// A run.
@@ -163,6 +165,37 @@ impl Bench {
             generator.pace(line, (rate, end), script, |_, _| {}, reload);
         });
         (window, count)
+    }
+
+    /// A window in which the director is offered a load that follows what it can.
+    pub(crate) fn follow(
+        &mut self,
+        seconds: f64,
+        load: &mut Load,
+        script: &mut impl Script,
+        mut see: impl FnMut(Seen, u64),
+    ) -> Window {
+        let core = &self.core;
+        let parts = (core, &mut self.generator, &mut self.line);
+        window(parts, (Lane::Director, seconds), |generator, line, end| {
+            let (mut before, mut refused) = (core.done(), line.books.refused);
+            while generator.clock.nanos() < end {
+                let reading = end.min(generator.clock.nanos() + READING);
+                generator.pace(line, (load.rate, reading), script, &mut see, |_| {});
+                let now = core.done();
+                load.read(
+                    now.0 - before.0,
+                    now.1 - before.1,
+                    line.books.refused - refused,
+                );
+                (before, refused) = (now, line.books.refused);
+            }
+        })
+    }
+
+    /// Lets the forwarding core watch the clock: what the machine takes from it.
+    pub(crate) fn watch(&mut self, seconds: f64) -> Result<Trace, Failure> {
+        self.core.watch(nanos(seconds))
     }
 
     /// Sends `count` frames through the director and waits for what comes back.

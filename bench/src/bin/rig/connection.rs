@@ -21,8 +21,8 @@ use crate::client::{Frame, Segment};
 use crate::director::{Director, Plan, flow_memory};
 use crate::generator::Script;
 use crate::rings::{Rings, WORKER_CPU};
-use crate::rows::{FLOOD_BASE, Pace};
-use crate::script::{Each, Flood};
+use crate::rows::Pace;
+use crate::script::{Each, FLOOD_BASE, Flood};
 
 /// How long a half-open flow lives, in nanoseconds.
 const LIFE: u64 = 60_000_000_000;

@@ -1,11 +1,14 @@
 //! The forwarding core: one thread that takes turns of one lane at a time, and times each.
 //!
+//! It can also watch the clock, and see what the machine takes from it.
+//!
 //! A lane is the director, or the plain MAC swap that it is compared with (C0 in Rust; `make bench`
 //! compares that with testpmd's). Both live on the one thread for the whole run, so that neither
 //! gets a better CPU, and the other's memory stays where it is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use weir_dpdk::{Burst, PinnedThread, RxQueue, Tsc, TxQueue, spawn_pinned};
 use weir_engine::counters::Counter;
@@ -13,6 +16,7 @@ use weir_worker::{Worker, WorkerStats};
 
 use crate::Failure;
 use crate::histogram::{Counts, Histogram};
+use crate::machine::{self, Trace};
 use crate::rings::WORKER_CPU;
 
 /// Which lane turns.
@@ -28,12 +32,15 @@ const NONE: usize = 0;
 const FLOOR: usize = 1;
 const DIRECTOR: usize = 2;
 const END: usize = 3;
+const WATCH: usize = 4;
 
 /// What the forwarding core tells.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     wanted: AtomicUsize,
     running: AtomicUsize,
+    /// Nanoseconds that the clock is watched.
+    watched: AtomicU64,
     /// Durations of turns that moved frames.
     moving: Histogram,
     /// Durations of turns that moved none.
@@ -85,6 +92,7 @@ impl Floor {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) turns: Arc<Turns>,
+    traces: Receiver<Trace>,
     thread: Option<PinnedThread<()>>,
 }
 
@@ -98,6 +106,7 @@ impl Core {
     ) -> Result<Self, Failure> {
         let turns = Arc::new(Turns::default());
         let own = Arc::clone(&turns);
+        let (seen, traces) = channel();
         let body = move || {
             loop {
                 let wanted = own.wanted.load(Ordering::Acquire);
@@ -112,6 +121,13 @@ impl Core {
                         }
                         nanos
                     }
+                    WATCH => {
+                        let trace = machine::watch(clock, own.watched.load(Ordering::Relaxed));
+                        own.wanted.store(NONE, Ordering::Release);
+                        // Whoever wanted it may have gone.
+                        let _ = seen.send(trace);
+                        0
+                    }
                     END => break,
                     _ => {
                         std::hint::spin_loop();
@@ -121,7 +137,11 @@ impl Core {
             }
         };
         let thread = Some(spawn_pinned(WORKER_CPU, "forwarding", body)?);
-        Ok(Self { turns, thread })
+        Ok(Self {
+            turns,
+            traces,
+            thread,
+        })
     }
 
     /// Lets a lane turn, or none, from now on.
@@ -138,6 +158,25 @@ impl Core {
         while what != END && self.turns.running.load(Ordering::Acquire) != what {
             std::hint::spin_loop();
         }
+    }
+
+    /// Watches the clock for so many nanoseconds, while the caller's core is as busy as it is in a
+    /// window.
+    pub(crate) fn watch(&self, nanos: u64) -> Result<Trace, Failure> {
+        self.turns.watched.store(nanos, Ordering::Relaxed);
+        self.turns.wanted.store(WATCH, Ordering::Release);
+        loop {
+            match self.traces.try_recv() {
+                Ok(trace) => return Ok(trace),
+                Err(TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(error @ TryRecvError::Disconnected) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Frames that came in by turns so far, and nanoseconds of turns that moved some.
+    pub(crate) fn done(&self) -> (u64, u64) {
+        (self.turns.frames.value(), self.turns.busy.value())
     }
 
     /// The books now.

@@ -15,13 +15,17 @@ mod churn;
 mod client;
 mod connection;
 mod director;
+mod fluid;
 mod generator;
 mod histogram;
 mod lane;
+mod load;
+mod machine;
 mod rings;
 mod rows;
 mod scale;
 mod script;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -61,7 +65,8 @@ fn run() -> Result<(), Failure> {
         "pauses" => churn::pauses(pace),
         "expiry" => churn::expiry(pace),
         "changes" => churn::changes(pace),
-        "soak" => churn::soak(pace),
+        "soak" => soak::soak(pace),
+        "machine" => machine::machine(pace),
         "connection" => connection::connection(pace),
         "scale" => scale::scale(pace),
         _ => Err(format!("no row is called {row}").into()),

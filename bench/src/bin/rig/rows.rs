@@ -6,9 +6,10 @@ use crate::Failure;
 use crate::bench::Bench;
 use crate::client::{Client, Segment};
 use crate::director::Plan;
+use crate::fluid::Offer;
 use crate::histogram::Histogram;
 use crate::lane::Lane;
-use crate::script::{Both, Connections, Each, Flood, STEPS_LEN};
+use crate::script::{Both, CHURN_BASE, Connections, Each, FLOOD_BASE, Flood, STEPS_LEN};
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
@@ -21,10 +22,6 @@ pub(crate) struct Pace {
     /// Cores that forward, where that can be chosen.
     pub(crate) workers: u16,
 }
-
-/// Clients that are nobody else's: after those of [`Each`].
-pub(crate) const CHURN_BASE: u32 = 1 << 26;
-pub(crate) const FLOOD_BASE: u32 = 1 << 28;
 
 /// P8: whole TCP connections through the director, as many as it can.
 pub(crate) fn setup(pace: Pace) -> Result<Value, Failure> {
@@ -187,10 +184,12 @@ pub(crate) fn latency(pace: Pace) -> Result<Value, Failure> {
     let mut bench = Bench::start(&Plan::default(), pace.flows as usize)?;
     Servers::establish(&mut bench, pace.flows, 1);
     let acks = || Each::new(Segment::Ack, pace.flows, 1);
-    let most = bench.flood(Lane::Director, pace.window, &mut acks(), |_, _| {});
-    let rate = most.rate() / 2.0;
     let mut pairs = Vec::new();
     for _ in 0..pace.pairs {
+        // The machine's speed changes from pair to pair, and what is half of it does.
+        let most = bench.flood(Lane::Director, pace.window / 4.0, &mut acks(), |_, _| {});
+        let rate = most.rate() / 2.0;
+        let trace = bench.watch(pace.window)?;
         let mut sides = Vec::new();
         for lane in [Lane::Floor, Lane::Director] {
             let latency = Histogram::default();
@@ -199,20 +198,20 @@ pub(crate) fn latency(pace: Pace) -> Result<Value, Failure> {
             };
             let window = bench.pace(lane, (pace.window, rate), &mut acks(), see);
             let counts = latency.counts();
+            let ideal = Offer::new(rate, window.nanos(), &trace).ideal(&trace);
             sides.push(json!({
                 "p50": counts.quantile(0.5) / 1e3,
                 "p99": counts.quantile(0.99) / 1e3,
                 "p999": counts.quantile(0.999) / 1e3,
                 "worst": counts.longest() / 1e3,
                 "window": window.facts(),
+                "ideal": ideal.facts(),
             }));
         }
-        pairs.push(sides);
+        pairs.push(json!({ "rate_mpps": rate / 1e6, "most": most.facts(),
+            "machine": trace.facts(), "floor": sides[0], "director": sides[1] }));
     }
-    Ok(
-        json!({ "most": most.facts(), "rate_mpps": rate / 1e6, "pairs": pairs,
-        "drops": bench.drops(), "memory": bench.rings.memory() }),
-    )
+    Ok(json!({ "pairs": pairs, "drops": bench.drops(), "memory": bench.rings.memory() }))
 }
 
 /// P13: reloads of 1,000 services with 10 servers each while all of them are busy.

@@ -3,11 +3,20 @@
 use crate::client::{self, Client, Frame, Segment};
 use crate::generator::Script;
 
+/// The number of the first client of [`Connections`] beside others: after those of [`Each`], and as
+/// many are there until [`FLOOD_BASE`]. They go round: at 1.5 million connections a second a number
+/// comes again after 12 minutes, when what it was last used for ended long ago.
+pub(crate) const CHURN_BASE: u32 = 1 << 30;
+/// The first client of [`Flood`], which goes round from here to the last number.
+pub(crate) const FLOOD_BASE: u32 = 1 << 31;
+/// Clients of [`Connections`]; a power of two.
+const CHURN_CLIENTS: u32 = FLOOD_BASE - CHURN_BASE;
+
 /// TCP connections from SYN to the last ACK, as direct routing sees them: the client's half. Many
 /// are under way at a time: each step follows `lag` connections behind the one before.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    next: u32,
+    next: u64,
     step: u32,
     lag: u32,
     base: u32,
@@ -38,7 +47,7 @@ impl Connections {
     }
 
     /// Connections begun so far.
-    pub(crate) const fn begun(&self) -> u32 {
+    pub(crate) const fn begun(&self) -> u64 {
         self.next
     }
 }
@@ -48,16 +57,20 @@ impl Script for Connections {
     fn write(&mut self, frame: &mut Frame, now: u64) {
         let (&segment, number) = loop {
             // The first connections have nobody before them.
-            let number = self.next.checked_sub(self.step * self.lag);
+            let number = self.next.checked_sub(u64::from(self.step * self.lag));
             match STEPS.get(self.step as usize).zip(number) {
                 Some(step) => break step,
                 None => {
                     self.step = 0;
-                    self.next = self.next.wrapping_add(1);
+                    self.next += 1;
                 }
             }
         };
-        let client = Client(self.base.wrapping_add(number));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "its low bits are what is wanted"
+        )]
+        let client = Client(self.base + (number as u32 & (CHURN_CLIENTS - 1)));
         client::write(frame, client, service(client, self.services), segment, now);
         self.step += 1;
     }
@@ -104,7 +117,7 @@ impl Script for Each {
     }
 }
 
-/// SYNs of clients that never came before and never come again.
+/// SYNs of clients that have not come before, or not for two billion SYNs.
 #[derive(Debug)]
 pub(crate) struct Flood {
     pub(crate) next: u32,
@@ -113,7 +126,7 @@ pub(crate) struct Flood {
 impl Script for Flood {
     #[inline]
     fn write(&mut self, frame: &mut Frame, now: u64) {
-        self.next = self.next.wrapping_add(1);
+        self.next = self.next.wrapping_add(1) | FLOOD_BASE;
         client::write(frame, Client(self.next), 0, Segment::Syn, now);
     }
 }
@@ -162,5 +175,29 @@ mod tests {
         assert_eq!(steps[&Client(100)], [0x02, 0x10, 0x18, 0x11, 0x10]);
         assert_eq!(steps[&Client(2100)], [0x02, 0x10, 0x18, 0x11, 0x10]);
         assert!(script.begun() > 6000);
+    }
+
+    #[test]
+    fn connections_go_round_among_their_own_clients() {
+        let mut script = Connections::new(CHURN_BASE, 1);
+        // Where half an hour of 1.5 million a second ends, just before the numbers begin anew.
+        script.next = 3 * u64::from(CHURN_CLIENTS) - 500;
+        let mut steps = std::collections::HashMap::<Client, Vec<u8>>::new();
+        for _ in 0..30_000 {
+            let (client, flags) = next(&mut script);
+            assert!((CHURN_BASE..FLOOD_BASE).contains(&client.0));
+            steps.entry(client).or_default().push(flags);
+        }
+        for number in [FLOOD_BASE - 1, CHURN_BASE, CHURN_BASE + 1] {
+            assert_eq!(steps[&Client(number)], [0x02, 0x10, 0x18, 0x11, 0x10]);
+        }
+    }
+
+    #[test]
+    fn a_flood_goes_round_among_its_own_clients() {
+        let mut script = Flood { next: u32::MAX - 1 };
+        assert_eq!(next(&mut script).0, Client(u32::MAX));
+        assert_eq!(next(&mut script).0, Client(FLOOD_BASE));
+        assert_eq!(next(&mut script).0, Client(FLOOD_BASE + 1));
     }
 }
