@@ -92,10 +92,8 @@ pub(crate) trait Ip: Address {
     fn carried(packet: &[u8]) -> Option<Carried>;
     /// A packet that may be an established flow's: see [`Recogniser`]. The frame's first segment,
     /// and how long all of it is.
-    fn recognise<const FLAGS: u8>(
-        recogniser: &mut Recogniser<'_>,
-        octets: (&[u8], usize),
-    ) -> Option<Straight<Self>>;
+    fn recognise(recogniser: &mut Recogniser<'_>, octets: (&[u8], usize))
+    -> Option<Straight<Self>>;
     /// What is known for a burst's straight line.
     fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self>;
     /// Takes one from TTL or Hop Limit.
@@ -232,11 +230,11 @@ impl Ip for Ipv4Addr {
     }
 
     #[inline(always)]
-    fn recognise<const FLAGS: u8>(
+    fn recognise(
         recogniser: &mut Recogniser<'_>,
         octets: (&[u8], usize),
     ) -> Option<Straight<Self>> {
-        recogniser.v4::<FLAGS>(octets)
+        recogniser.v4(octets)
     }
 
     #[inline(always)]
@@ -390,11 +388,11 @@ impl Ip for Ipv6Addr {
     }
 
     #[inline(always)]
-    fn recognise<const FLAGS: u8>(
+    fn recognise(
         recogniser: &mut Recogniser<'_>,
         octets: (&[u8], usize),
     ) -> Option<Straight<Self>> {
-        recogniser.v6::<FLAGS>(octets)
+        recogniser.v6(octets)
     }
 
     #[inline(always)]

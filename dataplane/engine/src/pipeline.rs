@@ -18,7 +18,6 @@ use self::entry::Entry;
 use self::first::Firsts;
 pub(crate) use self::straight::Straight;
 use self::straight::carry::Carrier;
-use self::straight::recogniser::{ACK, SYN};
 pub(crate) use self::straight::recogniser::{Known, Recogniser};
 use self::way::Way;
 use crate::answer::Answer;
@@ -54,8 +53,6 @@ pub(crate) enum Work {
     Done(Verdict),
     /// On the straight line, and so are those behind it in this row.
     Straight(Row),
-    /// Plain SYNs, and so are those behind it in this row.
-    First(Row),
     V4(Item<Ipv4Addr>),
     V6(Item<Ipv6Addr>),
 }
@@ -137,6 +134,7 @@ impl Row {
     }
 
     /// What is left behind the first `count`, if there is something.
+    #[inline(always)]
     fn behind(self, count: usize) -> Option<Self> {
         let behind = |span: Span| {
             let len = span.len.checked_sub(count).filter(|len| *len > 0)?;
@@ -231,15 +229,9 @@ impl Stage {
         while at < end {
             let rest = &mut frames[at..end];
             let known = recogniser.as_mut();
-            let row = known.and_then(|r| r.row::<I, ACK>(rest, entry.state, entry.keys));
-            let known = recogniser.as_mut();
+            let row = known.and_then(|r| r.row::<I>(rest, entry.state, entry.keys));
             if let Some(row) = row {
                 work[at] = Work::Straight(row);
-                at += row.len();
-            } else if let Some(row) =
-                known.and_then(|r| r.row::<I, SYN>(rest, entry.state, entry.keys))
-            {
-                work[at] = Work::First(row);
                 at += row.len();
             } else {
                 prefetch_ahead::<I>(rest, 0);
@@ -274,30 +266,29 @@ impl Stage {
         let (mut at, end) = (0, frames.len().min(BURST_MAX));
         while at < end {
             if let Work::Straight(row) = work[at] {
-                let (frames_left, verdicts) = (&mut frames[at..end], outcome.rest_mut(at));
-                let carried = match row {
-                    Row::V4(span) => v4.carry::<I>(state, frames_left, keys.v4.of(span), verdicts),
-                    Row::V6(span) => v6.carry::<I>(state, frames_left, keys.v6.of(span), verdicts),
-                };
-                at += carried;
-                let Some(left) = row.behind(carried) else {
-                    continue;
-                };
-                work[at] = Work::Straight(left);
+                let mut left = row;
+                if !keys.opens(row) {
+                    let (rest, verdicts) = (&mut frames[at..end], outcome.rest_mut(at));
+                    let carried = match row {
+                        Row::V4(span) => v4.carry::<I>(state, rest, keys.v4.of(span), verdicts),
+                        Row::V6(span) => v6.carry::<I>(state, rest, keys.v6.of(span), verdicts),
+                    };
+                    at += carried;
+                    left = match row.behind(carried) {
+                        Some(left) => left,
+                        None => continue,
+                    };
+                    work[at] = Work::Straight(left);
+                }
                 // One leaves the straight line, and those behind it go on.
                 if let Some(rest) = left.behind(1) {
                     work[at + 1] = Work::Straight(rest);
                 }
             }
-            if let Work::First(row) = work[at]
-                && let Some(rest) = row.behind(1)
-            {
-                work[at + 1] = Work::First(rest);
-            }
             let frame = &mut frames[at];
             if let Some(verdict) = firsts.settle::<I>(state, frame, &work[at], keys) {
                 work[at] = Work::Done(verdict);
-            } else if let Work::Straight(_) | Work::First(_) = work[at] {
+            } else if let Work::Straight(_) = work[at] {
                 let world = (&mut *state, tables, now);
                 work[at] = leave_straight_line::<I>(world, ingress, frame, keys, outcome);
             }
@@ -315,7 +306,7 @@ impl Stage {
                 Work::V4(item) => way.settle(frame, item, &keys.v4),
                 Work::V6(item) => way.settle(frame, item, &keys.v6),
                 // A packet leaves the straight line for good.
-                Work::Straight(_) | Work::First(_) => Verdict::Drop(DropReason::Malformed),
+                Work::Straight(_) => Verdict::Drop(DropReason::Malformed),
             };
             way.conclude(verdict);
             at += 1;
@@ -357,6 +348,17 @@ fn prefetch_ahead<I: Io>(frames: &[I::Frame], at: usize) {
         .and_then(|ahead| I::head(ahead).first())
     {
         weir_prefetch::prefetch_read(first);
+    }
+}
+
+impl Keys {
+    /// Whether a row begins with a connection's first segment.
+    #[inline(always)]
+    fn opens(&self, row: Row) -> bool {
+        match row {
+            Row::V4(span) => self.v4.keys[span.first].straight.opens(),
+            Row::V6(span) => self.v6.keys[span.first].straight.opens(),
+        }
     }
 }
 

@@ -429,6 +429,44 @@ fn a_burst_whose_first_packet_starts_the_flow_of_the_others_finds_it() {
 }
 
 #[test]
+fn first_segments_and_others_in_turn_fare_alike() {
+    const TURNS: [(u16, u8); 9] = [
+        (1, SYN),
+        (1, ACK),
+        (2, SYN),
+        (1, ACK),
+        (2, SYN),
+        (2, ACK),
+        (3, ACK),
+        (3, SYN),
+        (1, ACK),
+    ];
+    for (family, ports) in [(0, 34), (1, 54)] {
+        for (vip, _) in VIPS {
+            let mut twins = Twins::new(&spec());
+            let ends = to_vip(family, vip);
+            let frame = |(client, flags): (u16, u8)| {
+                let mut octets = ends.segment(flags, b"");
+                octets[ports..ports + 2].copy_from_slice(&client.to_be_bytes());
+                TestFrame::new(&octets)
+            };
+            let mut straight = TURNS.map(frame);
+            let mut whole = straight.clone();
+            for frame in &mut whole {
+                TestIo::set_note(frame, Note::new(DeviceId(0)).bits());
+            }
+            let device = Ingress::Device(DeviceId(0));
+            let verdicts = twins.straight.burst(device, &mut straight);
+            assert_eq!(verdicts, twins.whole.burst(Ingress::HandedIn, &mut whole));
+            for (straight, whole) in straight.iter().zip(&whole) {
+                assert_eq!(straight.bytes(), whole.bytes());
+            }
+            twins.compare();
+        }
+    }
+}
+
+#[test]
 fn a_full_table_makes_no_difference() {
     for flows in [1, 4, 16] {
         let mut twins = Twins::with_flows(&spec(), flows);

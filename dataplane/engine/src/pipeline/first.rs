@@ -56,18 +56,10 @@ impl<'a> Firsts<'a> {
         let Self { v4, v6 } = self;
         match work {
             Work::Straight(Row::V4(row)) => {
-                v4.settle_datagram::<I>(state, frame, &keys.v4.keys[row.first])
-            }
-            Work::First(Row::V4(row)) => {
-                let event = Some(TcpEvent::Syn);
-                v4.settle_straight::<I>(state, frame, &keys.v4.keys[row.first], event)
+                v4.settle_straight::<I>(state, frame, &keys.v4.keys[row.first])
             }
             Work::Straight(Row::V6(row)) => {
-                v6.settle_datagram::<I>(state, frame, &keys.v6.keys[row.first])
-            }
-            Work::First(Row::V6(row)) => {
-                let event = Some(TcpEvent::Syn);
-                v6.settle_straight::<I>(state, frame, &keys.v6.keys[row.first], event)
+                v6.settle_straight::<I>(state, frame, &keys.v6.keys[row.first])
             }
             Work::V4(item) => v4.settle::<I>(state, frame, item, &keys.v4),
             Work::V6(item) => v6.settle::<I>(state, frame, item, &keys.v6),
@@ -153,18 +145,6 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
         plain.then(|| self.start::<I>(state, frame, first))?
     }
 
-    /// A packet that was taken for an established flow's.
-    #[inline(always)]
-    fn settle_datagram<I: Io>(
-        &mut self,
-        state: &mut State,
-        frame: &mut I::Frame,
-        key: &Key<A>,
-    ) -> Option<Verdict> {
-        let is_datagram = key.straight.client_key()?.protocol == Protocol::UDP;
-        is_datagram.then(|| self.settle_straight::<I>(state, frame, key, None))?
-    }
-
     /// A packet that has been recognised, not parsed.
     #[inline(always)]
     fn settle_straight<I: Io>(
@@ -172,8 +152,8 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
         state: &mut State,
         frame: &mut I::Frame,
         Key { hash, straight, .. }: &Key<A>,
-        event: Option<TcpEvent>,
     ) -> Option<Verdict> {
+        let event = straight.first_event()?;
         let packet = &straight.parsed::<I>(frame)?;
         let (key, hash) = (straight.client_key()?, *hash);
         let first = First {

@@ -29,6 +29,8 @@ pub(crate) struct Straight<A: Ip> {
     /// Octets of IP.
     len: u16,
     direction: Direction,
+    /// Whether it is a connection's first segment, which no flow is known for.
+    opens: bool,
 }
 
 impl<A: Ip> Straight<A> {
@@ -43,13 +45,25 @@ impl<A: Ip> Straight<A> {
         },
         len: 0,
         direction: Direction::Forward,
+        opens: false,
     };
 }
 
 impl<A: Ip> Straight<A> {
+    /// Whether this is a connection's first segment.
+    #[inline(always)]
+    pub(in crate::pipeline) const fn opens(&self) -> bool {
+        self.opens
+    }
+
     /// A packet to a VIP.
     #[inline(always)]
-    fn forward((src, dst): (A, A), ports: [u8; 4], protocol: Protocol, len: u16) -> Self {
+    fn forward(
+        (src, dst): (A, A),
+        ports: [u8; 4],
+        protocol: Protocol,
+        (len, opens): (u16, bool),
+    ) -> Self {
         let [a, b, c, d] = ports;
         let [client_port, remote_port] =
             [[a, b], [c, d]].map(|port| L4Port(u16::from_be_bytes(port)));
@@ -63,6 +77,7 @@ impl<A: Ip> Straight<A> {
             },
             len,
             direction: Direction::Forward,
+            opens,
         }
     }
 }

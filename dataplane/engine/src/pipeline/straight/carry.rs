@@ -108,6 +108,9 @@ impl<'a, A: Ip> Carrier<'a, A> {
         frame: &mut I::Frame,
         key: &Key<A>,
     ) -> Option<Verdict> {
+        if key.straight.opens {
+            return None;
+        }
         let carried = match key.straight.direction {
             Direction::Forward => self.forward::<I>(state, frame, key),
             Direction::Reverse => self.reply::<I>(state, frame, key),
@@ -315,6 +318,15 @@ impl<A: Ip> Straight<A> {
         (self.direction == Direction::Forward).then_some(&self.key)
     }
 
+    /// What the packet means to TCP if it may be its flow's first: `None` if it may not.
+    #[inline(always)]
+    pub(in crate::pipeline) fn first_event(&self) -> Option<Option<TcpEvent>> {
+        match self.key.protocol {
+            Protocol::UDP => Some(None),
+            Protocol(_) => self.opens.then_some(Some(TcpEvent::Syn)),
+        }
+    }
+
     /// The packet of a frame as the parser would see it.
     #[inline(always)]
     pub(in crate::pipeline) fn parsed<I: Io>(&self, frame: &I::Frame) -> Option<Parsed<A>> {
@@ -330,6 +342,7 @@ fn parsed<A: Ip>(packet: &Straight<A>, carried: Carried) -> Parsed<A> {
         key,
         len,
         direction,
+        opens: _,
     } = packet;
     let client = (key.client, key.client_port);
     let remote = (key.remote, key.remote_port);

@@ -27,9 +27,9 @@ const DONT_FRAGMENT_MASK: u16 = u16::from_ne_bytes([0xbf, 0xff]);
 const MAC_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
 
 /// The flags of segments in mid-conversation; datagrams count among those.
-pub(in crate::pipeline) const ACK: u8 = 0x10;
+const ACK: u8 = 0x10;
 /// The flags of a connection's first segment.
-pub(in crate::pipeline) const SYN: u8 = 0x02;
+const SYN: u8 = 0x02;
 
 /// Recognises packets; made once per burst.
 #[derive(Debug)]
@@ -88,26 +88,23 @@ impl<'a> Recogniser<'a> {
     }
 
     /// Enters what there is to know of the first frames among `keys`, as many in a row as may be of
-    /// established flows and are of one family.
-    ///
-    /// `FLAGS` are TCP's among RST, SYN, FIN and ACK: [`ACK`], or [`SYN`] for first segments.
+    /// established flows, or the first of new ones, and are of one family.
     #[inline(always)]
-    pub(in crate::pipeline) fn row<I: Io, const FLAGS: u8>(
+    pub(in crate::pipeline) fn row<I: Io>(
         &mut self,
         frames: &[I::Frame],
         state: &State,
         keys: &mut Keys,
     ) -> Option<Row> {
-        if let Some(span) = self.enter::<_, I, FLAGS>(frames, state, &mut keys.v4) {
+        if let Some(span) = self.enter::<_, I>(frames, state, &mut keys.v4) {
             return Some(Row::V4(span));
         }
-        self.enter::<_, I, FLAGS>(frames, state, &mut keys.v6)
-            .map(Row::V6)
+        self.enter::<_, I>(frames, state, &mut keys.v6).map(Row::V6)
     }
 
     /// The same for one family.
     #[inline(never)]
-    fn enter<A: Ip, I: Io, const FLAGS: u8>(
+    fn enter<A: Ip, I: Io>(
         &mut self,
         frames: &[I::Frame],
         state: &State,
@@ -120,7 +117,7 @@ impl<'a> Recogniser<'a> {
         for (key, frame) in free.iter_mut().zip(frames) {
             prefetch_ahead::<I>(frames, len);
             let octets = (I::head(frame), I::len(frame));
-            let Some(packet) = A::recognise::<FLAGS>(self, octets) else {
+            let Some(packet) = A::recognise(self, octets) else {
                 break;
             };
             key.straight = packet;
@@ -162,10 +159,7 @@ impl<'a> Recogniser<'a> {
 
     /// IPv4 without options, whole, and TTL to spare. `len` is the whole frame's.
     #[inline(always)]
-    pub(crate) fn v4<const FLAGS: u8>(
-        &mut self,
-        (head, len): (&[u8], usize),
-    ) -> Option<Straight<Ipv4Addr>> {
+    pub(crate) fn v4(&mut self, (head, len): (&[u8], usize)) -> Option<Straight<Ipv4Addr>> {
         let h: &[u8; V4_UDP_LEN] = head.first_chunk()?;
         let whole = u16::from_ne_bytes([h[20], h[21]]) & DONT_FRAGMENT_MASK == 0;
         if !(self.is_ours(h)
@@ -182,13 +176,13 @@ impl<'a> Recogniser<'a> {
         }
         let room = ip_len.checked_sub(20)?;
         let protocol = Protocol(h[23]);
-        let fits = match protocol {
-            Protocol::UDP => FLAGS == ACK && is_datagram([h[38], h[39]], room),
+        let (fits, opens) = match protocol {
+            Protocol::UDP => (is_datagram([h[38], h[39]], room), false),
             Protocol::TCP => {
                 let h: &[u8; V4_TCP_LEN] = head.first_chunk()?;
-                is_segment::<FLAGS>(h[46], h[47], room)
+                (is_segment(h[46], h[47], room), h[47] & SYN != 0)
             }
-            Protocol(_) => false,
+            Protocol(_) => (false, false),
         };
         if !(fits && header_sum_is_right(h)) {
             return None;
@@ -196,15 +190,17 @@ impl<'a> Recogniser<'a> {
         let (src, dst) = (h[26..].first_chunk()?, h[30..].first_chunk()?);
         let addresses = (Ipv4Addr::from_octets(*src), Ipv4Addr::from_octets(*dst));
         let ports = h[34..].first_chunk()?;
-        Some(Straight::forward(addresses, *ports, protocol, ip_len))
+        Some(Straight::forward(
+            addresses,
+            *ports,
+            protocol,
+            (ip_len, opens),
+        ))
     }
 
     /// IPv6 without extension headers, and Hop Limit to spare.
     #[inline(always)]
-    pub(crate) fn v6<const FLAGS: u8>(
-        &mut self,
-        (head, len): (&[u8], usize),
-    ) -> Option<Straight<Ipv6Addr>> {
+    pub(crate) fn v6(&mut self, (head, len): (&[u8], usize)) -> Option<Straight<Ipv6Addr>> {
         let h: &[u8; V6_UDP_LEN] = head.first_chunk()?;
         if !(self.is_ours(h) && [h[12], h[13]] == [0x86, 0xdd] && h[14] >> 4 == 6 && h[21] > 1) {
             return None;
@@ -215,16 +211,17 @@ impl<'a> Recogniser<'a> {
             return None;
         }
         let protocol = Protocol(h[20]);
-        let fits = match protocol {
+        let (fits, opens) = match protocol {
             // A datagram without a checksum is no matter of course here (RFC 8200 section 8.1).
             Protocol::UDP => {
-                FLAGS == ACK && [h[60], h[61]] != [0, 0] && is_datagram([h[58], h[59]], room)
+                let sums = [h[60], h[61]] != [0, 0];
+                (sums && is_datagram([h[58], h[59]], room), false)
             }
             Protocol::TCP => {
                 let h: &[u8; V6_TCP_LEN] = head.first_chunk()?;
-                is_segment::<FLAGS>(h[66], h[67], room)
+                (is_segment(h[66], h[67], room), h[67] & SYN != 0)
             }
-            Protocol(_) => false,
+            Protocol(_) => (false, false),
         };
         if !fits {
             return None;
@@ -232,7 +229,12 @@ impl<'a> Recogniser<'a> {
         let (src, dst) = (h[22..].first_chunk()?, h[38..].first_chunk()?);
         let addresses = (Ipv6Addr::from_octets(*src), Ipv6Addr::from_octets(*dst));
         let ports = h[54..].first_chunk()?;
-        Some(Straight::forward(addresses, *ports, protocol, ip_len))
+        Some(Straight::forward(
+            addresses,
+            *ports,
+            protocol,
+            (ip_len, opens),
+        ))
     }
 
     /// Whether a flow is this worker's.
@@ -283,10 +285,11 @@ fn is_datagram(len: [u8; 2], room: u16) -> bool {
     (8..=room).contains(&u16::from_be_bytes(len))
 }
 
-/// Whether a TCP header fits, with nothing but `FLAGS` among RST, SYN, FIN and ACK.
+/// Whether a TCP header fits, with [`ACK`] or else [`SYN`] alone among RST, SYN, FIN and ACK.
 #[inline(always)]
-fn is_segment<const FLAGS: u8>(offset: u8, flags: u8, room: u16) -> bool {
-    (20..=room).contains(&(u16::from(offset >> 4) * 4)) && flags & 0x17 == FLAGS
+fn is_segment(offset: u8, flags: u8, room: u16) -> bool {
+    let fits = (20..=room).contains(&(u16::from(offset >> 4) * 4));
+    fits && matches!(flags & 0x17, ACK | SYN)
 }
 
 /// Whether the checksum of the 20-octet header at 14 is right: whether its words, in any order of
