@@ -9,6 +9,7 @@ use weir_wire::icmp::{self, Icmp, Message, Report};
 use weir_wire::icmpv6::{self, Icmpv6};
 use weir_wire::ipv4::{self, Ipv4Mut, Ipv4Repr};
 use weir_wire::ipv6::{self, Ipv6Mut, Ipv6Repr};
+use weir_wire::parse::Parsed;
 use weir_wire::quoted::{self, Quoted};
 
 use crate::engine::{Census, State};
@@ -40,6 +41,18 @@ pub(crate) struct Carried {
     pub(crate) tos: u8,
     /// Whether routers may not fragment.
     pub(crate) dont_fragment: bool,
+}
+
+impl Carried {
+    /// The same of a packet that has been parsed.
+    #[inline(always)]
+    pub(crate) const fn of<A: Address>(packet: &Parsed<A>) -> Self {
+        Self {
+            ttl: packet.ttl,
+            tos: packet.tos,
+            dont_fragment: packet.dont_fragment,
+        }
+    }
 }
 
 /// An address family with its header operations.

@@ -13,18 +13,20 @@ use crate::time::Ticks;
 
 /// The lanes of all servers, by [`ServerId::index`]: see [`Tables::seal`].
 #[derive(Debug, Default)]
-pub struct Lanes(Box<[Lane]>);
+pub struct Lanes {
+    lanes: Box<[Lane]>,
+    /// Of those behind a tunnel, which have no room for it: the outer header.
+    outers: Box<[Option<Outer>]>,
+}
 
 /// The lane of one server.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct Lane {
     /// The server; nobody's where there is none.
-    id: ServerId,
+    pub(crate) id: ServerId,
     pub(crate) service: ServiceId,
-    pub(crate) mode: Mode,
-    /// Frames change nothing but MACs and TTL: DR by a port without a tag.
-    pub(crate) in_place: bool,
+    pub(crate) job: Job,
     pub(crate) port: PortId,
     /// The longest packet, in octets of IP, that may go to the server by here. 0 where the way to
     /// it is not known.
@@ -35,6 +37,42 @@ pub(crate) struct Lane {
 }
 
 const _: () = assert!(size_of::<Lane>() == 64);
+
+/// What a frame asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Job {
+    /// Other MACs and one hop less (DR).
+    Direct,
+    /// The server's address and port too (NAT).
+    Translate,
+    /// A header around them (TUN).
+    Wrap,
+    /// A tag, and whatever the server's mode asks for.
+    Tagged,
+    /// The way back (NAT): no lane's, for it leads to clients.
+    Reply,
+}
+
+impl Job {
+    /// All of them, by their numbers.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Direct,
+        Self::Translate,
+        Self::Wrap,
+        Self::Tagged,
+        Self::Reply,
+    ];
+
+    const fn of(mode: Mode, exit: &Exit) -> Self {
+        match mode {
+            Mode::Dr | Mode::Nat | Mode::Tunnel if !exit.is_untagged() => Self::Tagged,
+            Mode::Dr => Self::Direct,
+            Mode::Nat => Self::Translate,
+            Mode::Tunnel => Self::Wrap,
+        }
+    }
+}
 
 impl Lane {
     /// For how long flows may be idle, as [`FlowEntry::go_on`](crate::flow::FlowEntry) takes it.
@@ -50,8 +88,7 @@ impl Lane {
             generation: u32::MAX,
         },
         service: ServiceId(0),
-        mode: Mode::Dr,
-        in_place: false,
+        job: Job::Tagged,
         port: PortId(0),
         room: 0,
         exit: Exit::NONE,
@@ -66,8 +103,7 @@ impl Lane {
         Some(Self {
             id: server.id,
             service: server.service,
-            mode: server.mode,
-            in_place: server.mode == Mode::Dr && exit.is_untagged(),
+            job: Job::of(server.mode, &exit),
             port: way.map_or(PortId(0), |(port, ..)| port),
             room: way.map_or(0, |(.., room)| room),
             exit,
@@ -93,12 +129,25 @@ impl Lanes {
     pub(crate) fn new(tables: &Tables) -> Self {
         let lane = |server: &Option<Server>| Lane::of(server.as_ref()?, tables);
         let lanes = tables.servers.iter().map(lane);
-        Self(lanes.map(|lane| lane.unwrap_or(Lane::NONE)).collect())
+        let outers = tables.servers.iter();
+        Self {
+            lanes: lanes.map(|lane| lane.unwrap_or(Lane::NONE)).collect(),
+            outers: outers
+                .map(|server| server.as_ref().and_then(Outer::of))
+                .collect(),
+        }
     }
 
     /// A server's lane, if its slot is still its own.
     #[inline(always)]
     pub(crate) fn of(&self, id: ServerId) -> Option<&Lane> {
-        self.0.get(id.index as usize).filter(|lane| lane.id == id)
+        let lane = self.lanes.get(id.index as usize);
+        lane.filter(|lane| lane.id == id)
+    }
+
+    /// The outer header of packets by the lane of a tunnel's server.
+    #[inline(always)]
+    pub(crate) fn outer(&self, lane: &Lane) -> Option<Outer> {
+        *self.outers.get(lane.id.index as usize)?
     }
 }

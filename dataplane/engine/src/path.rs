@@ -11,7 +11,7 @@ use weir_wire::icmp::Message;
 use weir_wire::parse::{self, Fragment, Frame, Parsed};
 
 use crate::classify;
-use crate::family::Ip;
+use crate::family::{Carried, Ip};
 use crate::id::PortId;
 use crate::rewrite::tunnel::{self, Outer};
 use crate::tables::{Hop, Mode, Server, Tables};
@@ -162,7 +162,10 @@ fn rewrite<A: Ip>(
     let mut header = [0; 40];
     let ether_type: EtherType = match outer {
         None => A::ETHER_TYPE,
-        Some(outer) => tunnel::emit(&mut header, packet, outer, id).map_err(Refusal::Drop)?,
+        Some(outer) => {
+            let inner = (Carried::of(packet), packet.end - packet.l3);
+            tunnel::emit::<A>(&mut header, inner, outer, id).map_err(Refusal::Drop)?
+        }
     };
     let header = header.get(..outer.map_or(0, |outer| usize::from(outer.len())));
     let inner = frame.get(usize::from(packet.l3)..usize::from(packet.end));

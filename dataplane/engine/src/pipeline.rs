@@ -267,7 +267,7 @@ impl Stage {
         while at < end {
             if let Work::Straight(row) = work[at] {
                 let mut left = row;
-                if !keys.opens(row) {
+                if !keys.begin_new(row) {
                     let (rest, verdicts) = (&mut frames[at..end], outcome.rest_mut(at));
                     let carried = match row {
                         Row::V4(span) => v4.carry::<I>(state, rest, keys.v4.of(span), verdicts),
@@ -352,13 +352,20 @@ fn prefetch_ahead<I: Io>(frames: &[I::Frame], at: usize) {
 }
 
 impl Keys {
-    /// Whether a row begins with a connection's first segment.
+    /// Whether a row begins with a packet that no flow was known for.
     #[inline(always)]
-    fn opens(&self, row: Row) -> bool {
+    fn begin_new(&self, row: Row) -> bool {
         match row {
-            Row::V4(span) => self.v4.keys[span.first].straight.opens(),
-            Row::V6(span) => self.v6.keys[span.first].straight.opens(),
+            Row::V4(span) => self.v4.keys[span.first].is_new(),
+            Row::V6(span) => self.v6.keys[span.first].is_new(),
         }
+    }
+}
+
+impl<A: Ip> Key<A> {
+    #[inline(always)]
+    fn is_new(&self) -> bool {
+        self.hint == Hint::Absent || self.straight.opens()
     }
 }
 

@@ -225,7 +225,7 @@ impl Delta {
 
     /// The UDP checksum after the change: zero (none) stays zero, and one that computes to zero
     /// is written 0xffff (RFC 768; RFC 6936 for IPv6).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn apply_udp(self, old: Checksum) -> Checksum {
         if old.is_zero() {

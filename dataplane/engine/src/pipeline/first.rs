@@ -183,14 +183,16 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
             return None;
         }
         let service = self.service(key)?;
+        let view = View { tables, state, now };
+        let (server, cursor) = service::pick(view, service, key)?;
+        let road = Road::new(tables, server.id, &first)?;
+        // Nothing has changed so far, for there may be a flow after all. One that has ended and is
+        // still there counts for its server until here, as it does in `decide`.
         let (flows, census) = A::flows_and_census(state);
         let ended = &mut |entry: &_, why| census.uncount(entry, why);
         if flows.find_or_clear(key, hash, now, ended).is_some() {
             return None;
         }
-        let view = View { tables, state, now };
-        let (server, cursor) = service::pick(view, service, key)?;
-        let road = Road::new(tables, server.id, &first)?;
         let flow = decide::new_flow(service, road.server, key, event);
         state.expect(tables, flow.service, Some(flow.server.index));
         let len = packet.end - packet.l3;

@@ -18,6 +18,7 @@ use crate::family::Ip;
 use crate::flow::{Direction, FlowKey, FlowTable};
 use crate::id::ServiceId;
 use crate::pipeline::Key;
+use crate::tables::Tables;
 
 /// Where the IP header begins: there is no tag.
 const L3: u16 = 14;
@@ -91,6 +92,9 @@ impl<A: Ip> Key<A> {
     }
 }
 
+/// Before the first packet: no service has this number.
+const NOBODY: ServiceId = ServiceId(u32::MAX);
+
 /// Packets of one service and direction in a row, counted together.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -104,20 +108,28 @@ impl Run {
     const fn new(direction: Direction) -> Self {
         Self {
             direction,
-            service: ServiceId(0),
+            service: NOBODY,
             packets: 0,
             octets: 0,
         }
     }
 
     #[inline(always)]
-    fn add(&mut self, state: &State, service: ServiceId, len: u16) {
+    fn add(&mut self, world: (&mut State, &Tables), service: ServiceId, len: u16) {
         if self.service != service {
-            self.flush(state);
-            self.service = service;
+            self.turn_to(world, service);
         }
         self.packets += 1;
         self.octets += u64::from(len);
+    }
+
+    /// Begins to count for another service. Its slot may have been another one's, and waits for its
+    /// turn to be taken over: what is counted before would be lost.
+    #[inline(never)]
+    fn turn_to(&mut self, (state, tables): (&mut State, &Tables), service: ServiceId) {
+        self.flush(state);
+        state.expect(tables, service, None);
+        self.service = service;
     }
 
     /// Counts what has come together.

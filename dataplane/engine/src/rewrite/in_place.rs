@@ -4,7 +4,8 @@
 use weir_wire::addr::{L4Port, Protocol};
 use weir_wire::checksum::{Checksum, Delta};
 
-use super::Exit;
+use super::tunnel::Outer;
+use super::{Exit, tunnel};
 use crate::family::Ip;
 use crate::flow::Direction;
 use crate::io::Io;
@@ -57,18 +58,48 @@ pub(crate) fn translate<A: Ip, I: Io>(
     Ok(())
 }
 
-/// The IP header and what follows it, once padding is cut off (D2) and the MACs are those of the
-/// way out.
+/// Wraps a packet of `len` octets of IP. `id` is the outer identification, used where DF is clear:
+/// see [`super::tunnel::encapsulate`].
+#[inline(always)]
+pub(crate) fn wrap<A: Ip, I: Io>(
+    frame: &mut I::Frame,
+    len: u16,
+    outer: Outer,
+    id: u16,
+    exit: &Exit,
+) -> Result<(), DropReason> {
+    trim::<I>(frame, len);
+    let ip = I::head_mut(frame).get_mut(L3..).unwrap_or_default();
+    let carried = A::carried(ip).ok_or(DropReason::Truncated)?;
+    A::spend_hop(ip, Delta::new());
+    if !I::prepend(frame, usize::from(outer.len())) {
+        return Err(DropReason::NoHeadroom);
+    }
+    let head = I::head_mut(frame);
+    let (link, out) = head.split_at_mut_checked(L3).ok_or(DropReason::Truncated)?;
+    let ether_type = tunnel::emit::<A>(out, (carried, len), outer, id)?;
+    exit.emit_link(link, ether_type);
+    Ok(())
+}
+
+/// Cuts off what follows `len` octets of IP: padding must not become part of the packet (D2).
+#[inline(always)]
+fn trim<I: Io>(frame: &mut I::Frame, len: u16) {
+    let end = L3 + usize::from(len);
+    if I::len(frame) > end {
+        I::truncate(frame, end);
+    }
+}
+
+/// The IP header and what follows it, once padding is cut off and the MACs are those of the way
+/// out.
 #[inline(always)]
 fn headers<'f, A: Ip, I: Io>(
     frame: &'f mut I::Frame,
     len: u16,
     exit: &Exit,
 ) -> Result<(&'f mut [u8], &'f mut [u8]), DropReason> {
-    let end = L3 + usize::from(len);
-    if I::len(frame) > end {
-        I::truncate(frame, end);
-    }
+    trim::<I>(frame, len);
     let head = I::head_mut(frame).split_at_mut_checked(L3 + usize::from(A::HEADER_LEN));
     let (head, l4) = head.ok_or(DropReason::Truncated)?;
     let (link, ip) = head.split_at_mut(L3);

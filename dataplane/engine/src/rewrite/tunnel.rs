@@ -11,7 +11,7 @@ use weir_wire::ipip::{self, Inner, OuterV4, OuterV6};
 use weir_wire::parse::Parsed;
 
 use super::{Exit, ip_mut, trim_padding};
-use crate::family::Ip;
+use crate::family::{Carried, Ip};
 use crate::io::Io;
 use crate::tables::Server;
 use crate::verdict::DropReason;
@@ -80,30 +80,30 @@ pub(crate) fn encapsulate<A: Ip, I: Io>(
     }
     let head = I::head_mut(frame);
     let out = head.get_mut(link_len..).unwrap_or(&mut []);
-    let ether_type = emit(out, packet, outer, id)?;
+    let inner = (Carried::of(packet), packet.end - packet.l3);
+    let ether_type = emit::<A>(out, inner, outer, id)?;
     exit.emit_link(head, ether_type);
     Ok(())
 }
 
-/// Writes the outer header of a packet, whose own TTL counts as before its decrement, over the
-/// first octets of `out`. Returns what it is to the link.
+/// Writes the outer header of a packet of `len` octets, whose own TTL counts as before its
+/// decrement, over the first octets of `out`. Returns what it is to the link.
 #[inline(always)]
 pub(crate) fn emit<A: Ip>(
     out: &mut [u8],
-    packet: &Parsed<A>,
+    (carried, len): (Carried, u16),
     outer: Outer,
     id: u16,
 ) -> Result<EtherType, DropReason> {
-    let payload_len = packet.end - packet.l3;
-    let ttl = packet.ttl.saturating_sub(1);
+    let ttl = carried.ttl.saturating_sub(1);
     let inner = Inner {
         protocol: A::IN_IP,
-        len: payload_len,
-        tos: packet.tos,
+        len,
+        tos: carried.tos,
     };
     Ok(match outer {
         Outer::V4(src, dst) => {
-            let dont_fragment = packet.dont_fragment && A::LEN == 4;
+            let dont_fragment = carried.dont_fragment && A::LEN == 4;
             let id = if dont_fragment { 0 } else { id };
             let outer = OuterV4 {
                 src,

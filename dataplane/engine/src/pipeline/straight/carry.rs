@@ -10,13 +10,12 @@ use crate::engine::State;
 use crate::family::{Carried, Ip};
 use crate::flow::tcp::TcpEvent;
 use crate::flow::{Direction, FlowEntry, FlowKey, Observed};
-use crate::id::{PortId, ServerId};
+use crate::id::PortId;
 use crate::io::Io;
-use crate::lane::{Lane, Lanes};
+use crate::lane::{Job, Lane, Lanes};
 use crate::pipeline::Key;
-use crate::rewrite::tunnel::Outer;
 use crate::rewrite::{self, Exit, in_place};
-use crate::tables::{Mode, Server, Tables};
+use crate::tables::{Mode, Tables};
 use crate::time::{Tick, Time};
 use crate::verdict::{DropReason, Verdict};
 
@@ -30,6 +29,32 @@ pub(in crate::pipeline) struct Carrier<'a, A> {
     forward: Run,
     back: Run,
     router: Router<A>,
+    /// What the packet before asked for: the next one mostly asks for the same.
+    job: Job,
+}
+
+/// What a loop made of a packet: sent, or left because it asks for another job. `None`: it may
+/// change its flow, or that is not where flows mostly are.
+type Attempt = Option<Result<Verdict, Job>>;
+
+/// Packets of one family with their keys and the places of their verdicts.
+#[derive(Debug)]
+struct Packets<'p, F, A: Ip> {
+    frames: &'p mut [F],
+    keys: &'p [Key<A>],
+    verdicts: &'p mut [Verdict],
+}
+
+impl<F, A: Ip> Packets<'_, F, A> {
+    /// Those behind the first `count`.
+    #[inline(always)]
+    fn behind(&mut self, count: usize) -> Packets<'_, F, A> {
+        Packets {
+            frames: self.frames.get_mut(count..).unwrap_or_default(),
+            keys: self.keys.get(count..).unwrap_or_default(),
+            verdicts: self.verdicts.get_mut(count..).unwrap_or_default(),
+        }
+    }
 }
 
 /// The router that the reply before went to: the next one mostly goes there too.
@@ -70,13 +95,13 @@ impl<'a, A: Ip> Carrier<'a, A> {
             forward: Run::new(Direction::Forward),
             back: Run::new(Direction::Reverse),
             router: Router::NONE,
+            job: Job::Direct,
         }
     }
 
     /// Carries packets of known flows out, one after the other, and returns how many. The one
     /// behind them, if there is one, is for the stages that know every case: its frame and its
     /// flow are untouched.
-    #[inline(never)]
     pub(in crate::pipeline) fn carry<I: Io>(
         &mut self,
         state: &mut State,
@@ -84,15 +109,27 @@ impl<'a, A: Ip> Carrier<'a, A> {
         keys: &[Key<A>],
         verdicts: &mut [Verdict],
     ) -> usize {
+        let mut packets = Packets {
+            frames,
+            keys,
+            verdicts,
+        };
         let mut carried = 0;
-        for ((frame, key), verdict) in frames.iter_mut().zip(keys).zip(verdicts) {
-            let Some(sent) = self.carry_one::<I>(state, frame, key) else {
-                break;
+        loop {
+            let rest = packets.behind(carried);
+            let (count, other) = match self.job {
+                Job::Direct => self.forwards::<I, { Job::Direct as usize }>(state, rest),
+                Job::Translate => self.forwards::<I, { Job::Translate as usize }>(state, rest),
+                Job::Wrap => self.forwards::<I, { Job::Wrap as usize }>(state, rest),
+                Job::Tagged => self.forwards::<I, { Job::Tagged as usize }>(state, rest),
+                Job::Reply => self.replies::<I>(state, rest),
             };
-            *verdict = sent;
-            carried += 1;
+            carried += count;
+            match other {
+                Some(other) => self.job = other,
+                None => return carried,
+            }
         }
-        carried
     }
 
     /// Counts what is not counted yet: at the end of a burst.
@@ -101,27 +138,61 @@ impl<'a, A: Ip> Carrier<'a, A> {
         self.back.flush(state);
     }
 
-    #[inline(always)]
-    fn carry_one<I: Io>(
+    /// Carries packets to servers that ask for one job, in a loop that does nothing else. Returns
+    /// how many, and what the next one asks for if that is another job.
+    #[inline(never)]
+    fn forwards<I: Io, const JOB: usize>(
         &mut self,
         state: &mut State,
-        frame: &mut I::Frame,
-        key: &Key<A>,
-    ) -> Option<Verdict> {
-        if key.straight.opens {
-            return None;
+        packets: Packets<'_, I::Frame, A>,
+    ) -> (usize, Option<Job>) {
+        self.each::<I>(state, packets, Self::forward::<I, JOB>)
+    }
+
+    /// The same for packets to clients.
+    #[inline(never)]
+    fn replies<I: Io>(
+        &mut self,
+        state: &mut State,
+        packets: Packets<'_, I::Frame, A>,
+    ) -> (usize, Option<Job>) {
+        self.each::<I>(state, packets, Self::reply::<I>)
+    }
+
+    #[inline(always)]
+    fn each<I: Io>(
+        &mut self,
+        state: &mut State,
+        packets: Packets<'_, I::Frame, A>,
+        carry: impl Fn(&mut Self, &mut State, &mut I::Frame, &Key<A>) -> Attempt,
+    ) -> (usize, Option<Job>) {
+        let Packets {
+            frames,
+            keys,
+            verdicts,
+        } = packets;
+        let mut carried = 0;
+        for ((frame, key), verdict) in frames.iter_mut().zip(keys).zip(verdicts) {
+            if key.straight.opens {
+                break;
+            }
+            *verdict = match carry(self, state, frame, key) {
+                Some(Ok(sent)) => sent,
+                Some(Err(other)) => return (carried, Some(other)),
+                None => match self.carry_another::<I>(state, frame, key) {
+                    Some(sent) => sent,
+                    None => break,
+                },
+            };
+            carried += 1;
         }
-        let carried = match key.straight.direction {
-            Direction::Forward => self.forward::<I>(state, frame, key),
-            Direction::Reverse => self.reply::<I>(state, frame, key),
-        };
-        carried.or_else(|| self.carry_another::<I>(state, frame, key))
+        (carried, None)
     }
 
     /// Carries a packet to its server, if it leaves its flow as it is and that is where flows
-    /// mostly are.
+    /// mostly are. An error is the job that it asks for instead.
     #[inline(always)]
-    fn forward<I: Io>(
+    fn forward<I: Io, const JOB: usize>(
         &mut self,
         state: &mut State,
         frame: &mut I::Frame,
@@ -130,29 +201,35 @@ impl<'a, A: Ip> Carrier<'a, A> {
             straight: packet,
             ..
         }: &Key<A>,
-    ) -> Option<Verdict> {
+    ) -> Attempt {
+        if packet.direction != Direction::Forward {
+            return Some(Err(Job::Reply));
+        }
         let flows = A::flows_mut(state);
         let entry = flows.live_mut(*hint, &packet.key, Direction::Forward, self.tick)?;
         let id = entry.server();
-        let lane = self.lanes.of(id).filter(|lane| packet.len <= lane.room)?;
-        if !entry.go_on(lane.idle(), packet.len, self.tick) {
+        let lane = self.lanes.of(id)?;
+        let job = Job::ALL[JOB];
+        if lane.job != job {
+            return Some(Err(lane.job));
+        }
+        if packet.len > lane.room || !entry.go_on(lane.idle(), packet.len, self.tick) {
             return None;
         }
-        let to = (!lane.in_place).then(|| entry.far_end(Direction::Forward));
-        self.forward.add(state, lane.service, packet.len);
+        let to = entry.far_end(Direction::Forward);
+        self.forward
+            .add((state, self.tables), lane.service, packet.len);
         count(state, Direction::Forward, None, Some(id.index), packet.len);
-        let sent = match to {
-            None => in_place::direct::<A, I>(frame, packet.len, &lane.exit),
-            Some(to) => rewrite::<A, I>((state, self.tables), frame, packet, (lane, id), to),
-        };
-        Some(match sent {
-            Ok(()) => Verdict::Forward(lane.port),
-            Err(reason) => dropped(state, reason),
-        })
+        Some(Ok(
+            match self.rewrite::<I>(state, frame, packet, (job, lane, to)) {
+                Ok(()) => Verdict::Forward(lane.port),
+                Err(reason) => dropped(state, reason),
+            },
+        ))
     }
 
     /// Carries a reply to its client, likewise.
-    #[inline(never)]
+    #[inline(always)]
     fn reply<I: Io>(
         &mut self,
         state: &mut State,
@@ -162,25 +239,26 @@ impl<'a, A: Ip> Carrier<'a, A> {
             straight: packet,
             ..
         }: &Key<A>,
-    ) -> Option<Verdict> {
+    ) -> Attempt {
+        if packet.direction != Direction::Reverse {
+            return Some(Err(Job::Direct));
+        }
         let flows = A::flows_mut(state);
         let entry = flows.live_mut(*hint, &packet.key, Direction::Reverse, self.tick)?;
         let id = entry.server();
-        let lane = self.lanes.of(id)?;
-        if !answers(entry, lane) {
-            return None;
-        }
+        let lane = self.lanes.of(id).filter(|lane| answers(entry, lane))?;
         let (port, exit) = self.router.way(self.tables, packet.key.client)?;
         if packet.len > exit.mtu || !entry.go_on(lane.idle(), packet.len, self.tick) {
             return None;
         }
         let to = entry.far_end(Direction::Reverse);
-        self.back.add(state, lane.service, packet.len);
+        self.back
+            .add((state, self.tables), lane.service, packet.len);
         count(state, Direction::Reverse, None, Some(id.index), packet.len);
-        Some(match translate::<A, I>(frame, packet, to, exit) {
+        Some(Ok(match translate::<A, I>(frame, packet, to, exit) {
             Ok(()) => Verdict::Forward(port),
             Err(reason) => dropped(state, reason),
-        })
+        }))
     }
 
     /// The same for packets that change their flow's state, or whose flow is not where flows mostly
@@ -222,12 +300,10 @@ impl<'a, A: Ip> Carrier<'a, A> {
             Direction::Forward => &mut self.forward,
             Direction::Reverse => &mut self.back,
         };
-        run.add(state, lane.service, packet.len);
+        run.add((state, self.tables), lane.service, packet.len);
         count(state, direction, None, Some(id.index), packet.len);
         let sent = match direction {
-            Direction::Forward => {
-                rewrite::<A, I>((state, self.tables), frame, packet, (lane, id), to)
-            }
+            Direction::Forward => self.rewrite::<I>(state, frame, packet, (lane.job, lane, to)),
             Direction::Reverse => translate::<A, I>(frame, packet, to, exit),
         };
         Some(match sent {
@@ -237,27 +313,58 @@ impl<'a, A: Ip> Carrier<'a, A> {
     }
 }
 
+impl<A: Ip> Carrier<'_, A> {
+    /// Does a lane's job.
+    #[inline(always)]
+    fn rewrite<I: Io>(
+        &self,
+        state: &mut State,
+        frame: &mut I::Frame,
+        packet: &Straight<A>,
+        (job, lane, to): (Job, &Lane, (A, L4Port)),
+    ) -> Result<(), DropReason> {
+        match job {
+            Job::Direct => in_place::direct::<A, I>(frame, packet.len, &lane.exit),
+            Job::Translate => translate::<A, I>(frame, packet, to, &lane.exit),
+            Job::Wrap => {
+                let outer = self.lanes.outer(lane).ok_or(DropReason::NoRoute)?;
+                let id = state.take_id_u16();
+                in_place::wrap::<A, I>(frame, packet.len, outer, id, &lane.exit)
+            }
+            Job::Tagged | Job::Reply => self.rewrite_tagged::<I>(state, frame, packet, (lane, to)),
+        }
+    }
+
+    /// The same for frames that leave with a tag.
+    #[inline(never)]
+    fn rewrite_tagged<I: Io>(
+        &self,
+        state: &mut State,
+        frame: &mut I::Frame,
+        packet: &Straight<A>,
+        (lane, to): (&Lane, (A, L4Port)),
+    ) -> Result<(), DropReason> {
+        let server = self.tables.server(lane.id).ok_or(DropReason::NoRoute)?;
+        let packet = packet.parsed::<I>(frame).ok_or(DropReason::Truncated)?;
+        match server.mode {
+            Mode::Nat => {
+                rewrite::nat::translate::<A, I>(frame, &packet, Direction::Forward, to, lane.exit)
+            }
+            Mode::Dr => rewrite::direct::<A, I>(frame, &packet, lane.exit),
+            Mode::Tunnel => {
+                let outer = self.lanes.outer(lane).ok_or(DropReason::NoRoute)?;
+                let id = state.take_id_u16();
+                rewrite::tunnel::encapsulate::<A, I>(frame, &packet, outer, id, lane.exit)
+            }
+        }
+    }
+}
+
 /// Whether a reply of a flow's server may be carried by its lane: the server's first word is noted
 /// elsewhere.
 #[inline(always)]
 fn answers<A: Ip>(entry: &FlowEntry<A>, lane: &Lane) -> bool {
     !entry.is_unanswered() && entry.service() == lane.service
-}
-
-/// Does the work of a server's mode.
-#[inline(never)]
-fn rewrite<A: Ip, I: Io>(
-    (state, tables): (&mut State, &Tables),
-    frame: &mut I::Frame,
-    packet: &Straight<A>,
-    (lane, id): (&Lane, ServerId),
-    to: (A, L4Port),
-) -> Result<(), DropReason> {
-    match lane.mode {
-        Mode::Nat => translate::<A, I>(frame, packet, to, &lane.exit),
-        Mode::Dr => rewrite::direct::<A, I>(frame, &parsed(packet, Carried::default()), lane.exit),
-        Mode::Tunnel => wrap::<A, I>(state, frame, packet, tables.server(id), lane.exit),
-    }
 }
 
 /// Translates a packet.
@@ -293,22 +400,6 @@ fn observed<A: Ip>(packet: &Straight<A>) -> Observed {
 fn dropped(state: &State, reason: DropReason) -> Verdict {
     state.counters.dropped[reason.index()].add(1);
     Verdict::Drop(reason)
-}
-
-/// Wraps a packet.
-#[inline(always)]
-fn wrap<A: Ip, I: Io>(
-    state: &mut State,
-    frame: &mut I::Frame,
-    packet: &Straight<A>,
-    server: Option<&Server>,
-    exit: Exit,
-) -> Result<(), DropReason> {
-    let outer = server.and_then(Outer::of).ok_or(DropReason::NoRoute)?;
-    let header = I::head(frame).get(usize::from(L3)..).unwrap_or(&[]);
-    let carried = A::carried(header).ok_or(DropReason::Truncated)?;
-    let id = state.take_id_u16();
-    rewrite::tunnel::encapsulate::<A, I>(frame, &parsed(packet, carried), outer, id, exit)
 }
 
 impl<A: Ip> Straight<A> {
