@@ -220,12 +220,8 @@ impl<'a, A: Ip> Carrier<'a, A> {
         self.forward
             .add((state, self.tables), lane.service, packet.len);
         count(state, Direction::Forward, None, Some(id.index), packet.len);
-        Some(Ok(
-            match self.rewrite::<I>(state, frame, packet, (job, lane, to)) {
-                Ok(()) => Verdict::Forward(lane.port),
-                Err(reason) => dropped(state, reason),
-            },
-        ))
+        let sent = self.rewrite::<I>(state, frame, packet, (job, lane, to));
+        Some(Ok(verdict(state, sent, lane.port)))
     }
 
     /// Carries a reply to its client, likewise.
@@ -255,10 +251,8 @@ impl<'a, A: Ip> Carrier<'a, A> {
         self.back
             .add((state, self.tables), lane.service, packet.len);
         count(state, Direction::Reverse, None, Some(id.index), packet.len);
-        Some(Ok(match translate::<A, I>(frame, packet, to, exit) {
-            Ok(()) => Verdict::Forward(port),
-            Err(reason) => dropped(state, reason),
-        }))
+        let sent = translate::<A, I>(frame, packet, to, exit);
+        Some(Ok(verdict(state, sent, port)))
     }
 
     /// The same for packets that change their flow's state, or whose flow is not where flows mostly
@@ -306,10 +300,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
             Direction::Forward => self.rewrite::<I>(state, frame, packet, (lane.job, lane, to)),
             Direction::Reverse => translate::<A, I>(frame, packet, to, exit),
         };
-        Some(match sent {
-            Ok(()) => Verdict::Forward(port),
-            Err(reason) => dropped(state, reason),
-        })
+        Some(verdict(state, sent, port))
     }
 }
 
@@ -345,16 +336,14 @@ impl<A: Ip> Carrier<'_, A> {
         (lane, to): (&Lane, (A, L4Port)),
     ) -> Result<(), DropReason> {
         let server = self.tables.server(lane.id).ok_or(DropReason::NoRoute)?;
-        let packet = packet.parsed::<I>(frame).ok_or(DropReason::Truncated)?;
+        let parsed = packet.parsed::<I>(frame).ok_or(DropReason::Truncated)?;
         match server.mode {
-            Mode::Nat => {
-                rewrite::nat::translate::<A, I>(frame, &packet, Direction::Forward, to, lane.exit)
-            }
-            Mode::Dr => rewrite::direct::<A, I>(frame, &packet, lane.exit),
+            Mode::Nat => translate::<A, I>(frame, packet, to, &lane.exit),
+            Mode::Dr => rewrite::direct::<A, I>(frame, &parsed, lane.exit),
             Mode::Tunnel => {
                 let outer = self.lanes.outer(lane).ok_or(DropReason::NoRoute)?;
                 let id = state.take_id_u16();
-                rewrite::tunnel::encapsulate::<A, I>(frame, &packet, outer, id, lane.exit)
+                rewrite::tunnel::encapsulate::<A, I>(frame, &parsed, outer, id, lane.exit)
             }
         }
     }
@@ -393,6 +382,15 @@ fn observed<A: Ip>(packet: &Straight<A>) -> Observed {
         direction: packet.direction,
         event: (packet.key.protocol == Protocol::TCP).then_some(TcpEvent::Ack),
         octets: u32::from(packet.len),
+    }
+}
+
+/// What becomes of a frame that has been rewritten, or could not be.
+#[inline(always)]
+fn verdict(state: &State, sent: Result<(), DropReason>, port: PortId) -> Verdict {
+    match sent {
+        Ok(()) => Verdict::Forward(port),
+        Err(reason) => dropped(state, reason),
     }
 }
 
