@@ -39,6 +39,7 @@ pub(crate) fn commit<A: Ip>(
     state.expect(tables, serve.service, serve.server);
     match &serve.change {
         Change::None => {}
+        Change::Defer => state.defer(timeouts, now),
         Change::Error(index) => {
             // What the client's side complains about, the server has sent.
             if serve.direction == Direction::Forward {

@@ -227,6 +227,8 @@ pub struct WorkerCounters {
     pub flows_half_open: Counter,
     /// Flows that were forwarded without an entry because the table was full.
     pub flow_insert_failures: Counter,
+    /// SYNs that were forwarded without a flow, because the table was full of half-open ones.
+    pub flows_deferred: Counter,
     /// Flows that ended by time-out.
     pub flows_expired: Counter,
     /// By service slot.
@@ -257,6 +259,7 @@ impl WorkerCounters {
             flows: Counter::default(),
             flows_half_open: Counter::default(),
             flow_insert_failures: Counter::default(),
+            flows_deferred: Counter::default(),
             flows_expired: Counter::default(),
             services: (0..services).map(|_| ServiceCounters::default()).collect(),
             servers: (0..servers).map(|_| ServerCounters::default()).collect(),

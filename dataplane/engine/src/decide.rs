@@ -6,26 +6,25 @@
 //! may a flow start with this packet, which server. Then, for both: is there a way to the server,
 //! is TTL left, does the packet fit.
 
+mod miss;
+
 use core::net::IpAddr;
 
 use weir_wire::addr::{L4Port, Protocol};
-use weir_wire::parse::{Fragment, Parsed};
-use weir_wire::tcp::TcpFlags;
+use weir_wire::parse::Parsed;
 
+use self::miss::{Choice, choose, error_without_flow, reply_without_flow, start};
+pub(crate) use self::miss::{is_deferred, new_flow, without_state};
 use crate::answer::Answer;
-use crate::classify::{Part, Subject, nat_source};
+use crate::classify::{Part, Subject};
 use crate::engine::State;
 use crate::family::Ip;
-use crate::flow::tcp::{TcpEvent, TcpState};
-use crate::flow::{
-    Direction, FlowEntry, FlowIndex, FlowKey, FlowState, Found, NewFlow, ReturnPath,
-};
+use crate::flow::tcp::TcpEvent;
+use crate::flow::{Direction, FlowEntry, FlowIndex, FlowKey, FlowState, Found, NewFlow};
 use crate::id::{PortId, ServiceId};
 use crate::rewrite::tunnel::Outer;
-use crate::service::{self, Cursor};
-use crate::tables::{
-    Hop, Mode, NatSource, NextHop, OnServerGone, Port, Role, Server, Service, Tables, Unserved,
-};
+use crate::service::Cursor;
+use crate::tables::{Hop, Mode, NextHop, OnServerGone, Port, Server, Service, Tables};
 use crate::time::Time;
 use crate::verdict::{DropReason, PuntClass};
 
@@ -70,6 +69,8 @@ pub(crate) struct Serve<A: Ip> {
 pub(crate) enum Change<A: Ip> {
     /// Nothing: a packet that is forwarded without state.
     None,
+    /// It would start, but the table is flooded: its next packet is to start it.
+    Defer,
     /// An ICMP error is about it, and neither refreshes nor closes it (D35).
     Error(FlowIndex),
     /// It has one more packet.
@@ -203,242 +204,6 @@ fn listening<'a, A: Ip>(tables: &'a Tables, subject: &Subject<A>) -> Option<&'a 
     let key = &subject.key;
     let family = A::family(tables);
     tables.service(family.service(key.remote, key.protocol, key.remote_port)?)
-}
-
-/// A packet from a client that may start a flow.
-#[inline(never)]
-fn start<A: Ip>(
-    view: View<'_>,
-    subject: &Subject<A>,
-    packet: &Parsed<A>,
-    replaced: Option<FlowIndex>,
-) -> Plan<A> {
-    let family = A::family(view.tables);
-    if packet.src.is_martian_source() || packet.src == packet.dst {
-        return Plan::Drop(DropReason::MartianSource, None);
-    }
-    if family.own.may_hold(packet.src) {
-        if family.dips.contains_key(&packet.src) {
-            return Plan::Drop(DropReason::MartianSource, None);
-        }
-        if family.vips.contains_key(&packet.src) {
-            return Plan::Drop(DropReason::VipSource, None);
-        }
-    }
-    let Some(service) = listening(view.tables, subject) else {
-        return unserved(view, packet);
-    };
-    let later = matches!(packet.fragment, Fragment::Later { .. });
-    let tcp = subject.key.protocol == Protocol::TCP;
-    if tcp && !later && packet.tcp_flags.is_bogus() {
-        // Linux resets what has no SYN, and so do we. SYN with FIN or RST tries to trick somebody.
-        let answer = !packet.tcp_flags.intersects(TcpFlags::SYN);
-        return Plan::Drop(DropReason::BogusTcpFlags, answer.then_some(Answer::Reset));
-    }
-    let adopts = || service.sloppy || flows_may_be_unknown(view, packet.dst, service);
-    match event(packet) {
-        None if tcp => Plan::Drop(DropReason::NoFlow, None),
-        None | Some(TcpEvent::Syn) => {
-            choose(view, subject, packet, service, replaced, Choice::Scheduler)
-        }
-        Some(TcpEvent::Rst) => Plan::Drop(DropReason::NoFlow, None),
-        Some(TcpEvent::Ack | TcpEvent::Fin) if adopts() => {
-            // Where flows went without state or through another director a while ago, their
-            // packets must find the same server.
-            let choice = if service.sloppy {
-                Choice::Scheduler
-            } else {
-                Choice::Stateless
-            };
-            choose(view, subject, packet, service, replaced, choice)
-        }
-        Some(TcpEvent::Ack | TcpEvent::Fin) => Plan::Drop(DropReason::NoFlow, Some(Answer::Reset)),
-    }
-}
-
-/// Whether flows to a VIP may be alive that this worker does not know: the table was full, or
-/// another director had the VIP until a while ago (D55).
-fn flows_may_be_unknown<A: Ip>(view: View<'_>, vip: A, service: &Service) -> bool {
-    if view.now < view.state.stateless_until {
-        return true;
-    }
-    let role = A::family(view.tables).vips.get(&vip).map(|vip| vip.role);
-    let Some(Role::Leased(lease)) = role else {
-        return false; // A static Active never adopts.
-    };
-    let held_since = view.tables.leases.held_since(lease, view.now);
-    let lifetime = service.timeouts.tcp(TcpState::Established).as_duration();
-    held_since.is_some_and(|since| view.now < since + lifetime)
-}
-
-/// A packet to a VIP where nothing listens.
-fn unserved<A: Ip>(view: View<'_>, packet: &Parsed<A>) -> Plan<A> {
-    let Some(vip) = A::family(view.tables).vips.get(&packet.dst) else {
-        return Plan::Drop(DropReason::Unserved, None);
-    };
-    let answer = if packet.protocol == Protocol::TCP {
-        Answer::Reset
-    } else {
-        Answer::PortUnreachable
-    };
-    match (vip.dip, vip.unserved) {
-        (Some(_), _) => Plan::Punt(PuntClass::Dip),
-        (None, Unserved::Drop) => Plan::Drop(DropReason::Unserved, None),
-        (None, Unserved::Answer) => Plan::Drop(DropReason::Unserved, Some(answer)),
-    }
-}
-
-/// By what a new flow's server is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// The service's scheduler.
-    Scheduler,
-    /// The consistent hash, which needs no memory.
-    Stateless,
-}
-
-/// Chooses a server for a new flow.
-fn choose<A: Ip>(
-    view: View<'_>,
-    subject: &Subject<A>,
-    packet: &Parsed<A>,
-    service: &Service,
-    replaced: Option<FlowIndex>,
-    choice: Choice,
-) -> Plan<A> {
-    let key = &subject.key;
-    if key.client_port == L4Port::NONE || key.remote_port == L4Port::NONE {
-        return Plan::Drop(DropReason::BogusTcpFlags, None);
-    }
-    let picked = match choice {
-        Choice::Scheduler => service::pick(view, service, &subject.key),
-        Choice::Stateless => service::pick_stateless(view, service, &subject.key),
-    };
-    let Some((server, cursor)) = picked else {
-        return Plan::Drop(DropReason::NoServer, Some(Answer::PortUnreachable));
-    };
-    let flow = new_flow(service, server, key, event(packet));
-    let rewrite = forward_rewrite(server, &subject.key, None);
-    deliver(
-        view,
-        packet,
-        server,
-        Change::Start {
-            replaced,
-            flow,
-            cursor,
-        },
-        rewrite,
-    )
-}
-
-/// The flow that a packet with this event begins.
-#[inline(always)]
-pub(crate) fn new_flow<A: Ip>(
-    service: &Service,
-    server: &Server,
-    key: &FlowKey<A>,
-    event: Option<TcpEvent>,
-) -> NewFlow<A> {
-    let path = match server.mode {
-        Mode::Nat => ReturnPath::Through,
-        Mode::Dr | Mode::Tunnel => ReturnPath::Direct,
-    };
-    let state = match key.protocol {
-        Protocol::TCP => FlowState::first(event.or(Some(TcpEvent::Ack)), path),
-        Protocol(_) => FlowState::Udp,
-    };
-    NewFlow {
-        key: *key,
-        rip: A::from_ip(server.address).unwrap_or(A::UNSPECIFIED),
-        server_port: server.port.unwrap_or(key.remote_port),
-        server: server.id,
-        service: service.id,
-        path,
-        state,
-        idle_max: state.timeout(&service.timeouts),
-    }
-}
-
-/// The same packet without state: the table is full (counted by the caller).
-#[cold]
-pub(crate) fn without_state<A: Ip>(
-    view: View<'_>,
-    subject: &Subject<A>,
-    packet: &Parsed<A>,
-) -> Plan<A> {
-    let Some(service) = listening(view.tables, subject) else {
-        return Plan::Drop(DropReason::FlowTableFull, None);
-    };
-    match service::pick_stateless(view, service, &subject.key) {
-        Some((server, _)) => {
-            let rewrite = forward_rewrite(server, &subject.key, None);
-            deliver(view, packet, server, Change::None, rewrite)
-        }
-        None => Plan::Drop(DropReason::FlowTableFull, None),
-    }
-}
-
-/// An ICMP error about a flow that is not known here: under ECMP it may be another director's, and
-/// consistent hashing tells whose it is (D37).
-#[cold]
-fn error_without_flow<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>) -> Plan<A> {
-    let consistent = |service: &&Service| {
-        service::is_consistent(service) || flows_may_be_unknown(view, packet.dst, service)
-    };
-    let server = listening(view.tables, subject)
-        .filter(consistent)
-        .and_then(|service| service::pick_stateless(view, service, &subject.key));
-    match server {
-        Some((server, _)) => {
-            let rewrite = forward_rewrite(server, &subject.key, None);
-            deliver(view, packet, server, Change::None, rewrite)
-        }
-        None => Plan::Drop(DropReason::IcmpNoFlow, None),
-    }
-}
-
-/// A packet from a NAT server's address and port, without a flow (D56).
-///
-/// A TCP segment that is part of a connection is a reply, so the configuration tells what to do. A
-/// datagram may as well be the server's own question to somebody, unless flows went without state
-/// recently.
-#[cold]
-fn reply_without_flow<A: Ip>(view: View<'_>, subject: &Subject<A>, packet: &Parsed<A>) -> Plan<A> {
-    let connected = packet
-        .tcp_flags
-        .intersects(TcpFlags::ACK.union(TcpFlags::RST));
-    let reply = connected || view.now < view.state.stateless_until;
-    let source = match nat_source(view.tables, &subject.key) {
-        Some(NatSource::One(server)) if reply => view.tables.server(server),
-        Some(NatSource::One(_) | NatSource::Many) | None => None,
-    };
-    let Some(server) = source.filter(|server| server.stateless) else {
-        return Plan::Punt(PuntClass::Routed);
-    };
-    let vip = view.tables.service(server.service).and_then(|service| {
-        let port = if server.port.is_some() {
-            service.port
-        } else {
-            Some(packet.sport)
-        };
-        Some((service.id, A::from_ip(service.vip)?, port?))
-    });
-    let Some((service, vip, port)) = vip else {
-        return Plan::Punt(PuntClass::Routed);
-    };
-    let from = From {
-        service,
-        server: Some(server.id.index),
-    };
-    back(
-        view,
-        subject,
-        packet,
-        from,
-        Change::None,
-        Rewrite::Translate(vip, port),
-    )
 }
 
 /// Whose packet it is that goes back to a client.

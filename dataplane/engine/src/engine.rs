@@ -12,7 +12,7 @@ use weir_wire::addr::{L4Port, Protocol};
 use crate::adoption::Adoption;
 use crate::counters::WorkerCounters;
 use crate::family::Ip;
-use crate::flow::tcp::TcpState;
+use crate::flow::tcp::{TcpState, Timeouts};
 use crate::flow::{Ended, FlowEntry, FlowMemory, FlowState, FlowTable, HashKey};
 use crate::fragment::table::FragmentTable;
 use crate::id::{ServerId, ServiceId, WorkerId};
@@ -20,7 +20,7 @@ use crate::limits::{ANSWER_CLIENTS, ClientBuckets, FRAGMENTS, TokenBucket};
 use crate::pipeline::Stage;
 use crate::scheduler::SchedulerState;
 use crate::tables::{AnswerLimits, Service, Tables};
-use crate::time::Time;
+use crate::time::{Ticks, Time};
 
 /// What an engine needs to know at start.
 #[derive(Clone, Copy, Debug)]
@@ -272,11 +272,23 @@ impl State {
             .set((self.v4.half_open() + self.v6.half_open()) as u64);
     }
 
-    /// A flow of this service is forwarded without an entry: all its packets will come without one,
-    /// for as long as it may live.
-    pub(crate) fn forward_without_state(&mut self, service: &Service, now: Time) {
-        let life = service.timeouts.tcp(TcpState::Established).as_duration();
-        self.stateless_until = now + life;
+    /// A flow is forwarded without an entry: all its packets will come without one, for as long as
+    /// it may live.
+    pub(crate) fn forward_without_state(&mut self, timeouts: &Timeouts, now: Time) {
+        self.expect_strays(timeouts.tcp(TcpState::Established), now);
+    }
+
+    /// A SYN is forwarded without a flow, which its client's next packet is to begin.
+    #[inline]
+    pub(crate) fn defer(&mut self, timeouts: &Timeouts, now: Time) {
+        self.counters.flows_deferred.add(1);
+        self.expect_strays(timeouts.tcp(TcpState::SynRecv), now);
+    }
+
+    /// Packets of flows that have no entry may come for so long.
+    #[inline]
+    fn expect_strays(&mut self, life: Ticks, now: Time) {
+        self.stateless_until = self.stateless_until.max(now + life.as_duration());
     }
 
     /// Whether the limits allow one more answer to this client.

@@ -310,13 +310,14 @@ impl<'a> Walk<'a> {
         let tables = self.view.tables;
         if let Some(service) = tables.service(serve.service) {
             self.explanation.service = Some(service.name.clone());
-            if let Change::Start { .. } = serve.change {
-                let result = service.scheduler.name();
-                self.step(
-                    "scheduler",
-                    result,
-                    "chooses a server for the new flow".into(),
-                );
+            match serve.change {
+                Change::Start { .. } => {
+                    let result = service.scheduler.name();
+                    let detail = "chooses a server for the new flow";
+                    self.step("scheduler", result, detail.into());
+                }
+                Change::Defer => self.step("scheduler", "consistent hash", DEFERRED.into()),
+                Change::None | Change::Error(_) | Change::Touch(..) => {}
             }
         }
         let server = serve
@@ -356,6 +357,10 @@ impl<'a> Walk<'a> {
         self.drop(reason);
     }
 }
+
+/// Why a SYN goes on without a flow.
+const DEFERRED: &str = "for the flow table is full of half-open flows (a flood of SYNs?): the flow \
+    begins when the client answers the server";
 
 fn describe(server: &Server) -> String {
     let mut text = format!("{} weight {}", server.address, server.weight);

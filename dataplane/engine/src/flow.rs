@@ -13,7 +13,7 @@ pub mod tcp;
 pub use bucket::Bucket;
 pub use entry::{FlowEntry, FlowState, ReturnPath};
 pub use key::{FlowHash, FlowKey, HashKey};
-pub use table::batch::Hint;
+pub use table::batch::{Hint, Moment};
 pub use table::insert::InsertError;
 pub use table::{
     Change, Direction, Ended, ExpireStep, FlowIndex, FlowMemory, FlowTable, Found, NewFlow,

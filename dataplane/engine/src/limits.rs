@@ -34,6 +34,10 @@ pub const FLOWS_SWEPT_WHEN_FULL: usize = 4;
 /// flow does, one of 16 does in 97 of 100 cases.
 pub const FLOWS_SWEPT_FOR_ROOM: usize = 16;
 
+/// A full table is flooded if one flow in so many is half open: SYNs then go on without a flow. At
+/// 2^20 flows that is 131,072: a million connections a second, an eighth of one after their SYN.
+pub const HALF_OPEN_SHARE: usize = 8;
+
 /// Fragmented packets that a worker tracks at a time, per address family. At 64 and 96 octets each:
 /// 256 and 384 KiB. Packets are forgotten when complete, so this is what may be in flight, or lost,
 /// within [`FRAGMENT_LIFE`]; beyond it the oldest of eight goes.

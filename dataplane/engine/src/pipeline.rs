@@ -261,13 +261,14 @@ impl Stage {
         outcome: &mut Outcome,
     ) {
         let Self { work, keys } = self;
-        let (mut v4, mut v6) = (Carrier::new(tables, now), Carrier::new(tables, now));
+        let mut v4 = Carrier::new(state, tables, now);
+        let mut v6 = Carrier::new(state, tables, now);
         let mut firsts = Firsts::new(tables, now, ingress);
         let (mut at, end) = (0, frames.len().min(BURST_MAX));
         while at < end {
             if let Work::Straight(row) = work[at] {
                 let mut left = row;
-                if !keys.begin_new(row) {
+                if !keys.begin_new(row, state) {
                     let (rest, verdicts) = (&mut frames[at..end], outcome.rest_mut(at));
                     let carried = match row {
                         Row::V4(span) => v4.carry::<I>(state, rest, keys.v4.of(span), verdicts),
@@ -352,20 +353,24 @@ fn prefetch_ahead<I: Io>(frames: &[I::Frame], at: usize) {
 }
 
 impl Keys {
-    /// Whether a row begins with a packet that no flow was known for.
+    /// Whether a row begins with a packet whose flow is to begin.
     #[inline(always)]
-    fn begin_new(&self, row: Row) -> bool {
+    fn begin_new(&self, row: Row, state: &State) -> bool {
         match row {
-            Row::V4(span) => self.v4.keys[span.first].is_new(),
-            Row::V6(span) => self.v6.keys[span.first].is_new(),
+            Row::V4(span) => self.v4.keys[span.first].is_new(&state.v4),
+            Row::V6(span) => self.v6.keys[span.first].is_new(&state.v6),
         }
     }
 }
 
 impl<A: Ip> Key<A> {
     #[inline(always)]
-    fn is_new(&self) -> bool {
-        self.hint == Hint::Absent || self.straight.opens()
+    fn is_new(&self, flows: &FlowTable<A>) -> bool {
+        if self.straight.opens() {
+            !flows.is_flooded()
+        } else {
+            self.hint == Hint::Absent
+        }
     }
 }
 

@@ -156,3 +156,27 @@ fn a_full_table_makes_no_difference() {
         assert!(twins.straight.counters().flow_insert_failures.value() > 100);
     }
 }
+
+#[test]
+fn a_flood_of_syns_makes_no_difference() {
+    for flows in [16, 64, 256] {
+        let mut twins = Twins::with_flows(&spec(), flows);
+        for port in 1..600_u16 {
+            for family in [0, 1] {
+                for (vip, _) in VIPS {
+                    let ends = to_vip(family, vip);
+                    let l4 = [34, 54][family];
+                    // Few go on, some come again.
+                    let flags = [SYN, SYN, SYN, ACK, SYN, 0x11, SYN, 0x04][usize::from(port % 8)];
+                    let mut frame = ends.segment(flags, b"");
+                    frame[l4..l4 + 2].copy_from_slice(&(port / 3 + 1).to_be_bytes());
+                    twins.send(0, &TestFrame::new(&frame));
+                }
+            }
+            if port % 100 == 0 {
+                twins.pass(Duration::from_secs(u64::from(port % 7) * 10));
+            }
+        }
+        assert!(twins.straight.counters().flows_deferred.value() > 30);
+    }
+}

@@ -114,6 +114,7 @@ pub(crate) fn connection(pace: Pace) -> Result<Value, Failure> {
         json!({ "pairs": pairs, "packets": packets, "forwarded": forwarded,
         "connections": counters.services[0].connections.value(),
         "insert_failures": counters.flow_insert_failures.value(),
+        "deferred": counters.flows_deferred.value(),
         "expired": counters.flows_expired.value(), "flows": counters.flows.value() }),
     )
 }

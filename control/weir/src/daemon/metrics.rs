@@ -90,7 +90,7 @@ fn workers(families: &mut Families, shared: &Shared) {
 }
 
 fn flow_counters(families: &mut Families, shared: &Shared) {
-    let counters: [Row<WorkerCounters>; 5] = [
+    let counters: [Row<WorkerCounters>; 6] = [
         (
             "weir_worker_handed_in_total",
             "Frames taken over from other workers.",
@@ -110,6 +110,11 @@ fn flow_counters(families: &mut Families, shared: &Shared) {
             "weir_flow_insert_failures_total",
             "New flows without an entry, because the flow table was full.",
             |c| c.flow_insert_failures.value(),
+        ),
+        (
+            "weir_flows_deferred_total",
+            "SYNs forwarded without an entry, because the flow table was full of half-open flows.",
+            |c| c.flows_deferred.value(),
         ),
         (
             "weir_flows_expired_total",

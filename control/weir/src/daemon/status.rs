@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use weir_engine::limits::HALF_OPEN_SHARE;
+
 use super::api::Api;
 use super::shared::Shared;
 use super::snapshot::{ControlView, seconds};
@@ -74,6 +76,7 @@ fn rank(severity: &str) -> u8 {
 fn problems(shared: &Shared, control: &ControlView, servers: &[Server]) -> Vec<Problem> {
     let mut list = Vec::new();
     stalled(&mut list, shared, control.config.runtime.heartbeat);
+    full(&mut list, shared);
     for (index, port) in control.config.ports.iter().enumerate() {
         let id = weir_engine::id::PortId(u16::try_from(index).unwrap_or(u16::MAX));
         if !control.link_is_up(id) {
@@ -151,5 +154,28 @@ fn stalled(list: &mut Vec<Problem>, shared: &Shared, limit: Duration) {
                 fix,
             ));
         }
+    }
+}
+
+/// Flow tables without room. Each family has its own; they are counted together.
+fn full(list: &mut Vec<Problem>, shared: &Shared) {
+    for (index, worker) in shared.workers.iter().enumerate() {
+        let counters = &worker.stats.counters;
+        let (flows, half_open) = (counters.flows.value(), counters.flows_half_open.value());
+        if flows < shared.flows_per_worker {
+            continue;
+        }
+        let text = format!("flow table full: {flows} flows, {half_open} of them half open");
+        let fix = if half_open >= shared.flows_per_worker / HALF_OPEN_SHARE as u64 {
+            "a flood of SYNs? Flows go on; new ones begin when clients answer, by consistent hashing"
+        } else {
+            "raise runtime.flows_per_worker: new flows go by consistent hashing, without state"
+        };
+        list.push(Problem::new(
+            "warning",
+            format!("worker {index}"),
+            text,
+            fix,
+        ));
     }
 }

@@ -19,6 +19,7 @@ use super::entry::{FlowEntry, FlowState, ReturnPath};
 use super::key::{FlowHash, FlowKey, HashKey};
 use super::tcp::{Seen, TcpEvent, TcpState, Timeouts};
 use crate::id::{ServerId, ServiceId};
+use crate::limits::HALF_OPEN_SHARE;
 use crate::time::{Tick, Ticks, Time};
 
 /// The end of the free list.
@@ -165,6 +166,8 @@ pub struct FlowTable<A: Address> {
     closing: u32,
     /// Where the next look at the entries begins.
     sweep_at: u32,
+    /// Flows entered so far. Wraps.
+    entered: u32,
 }
 
 impl<A: Address> FlowTable<A> {
@@ -195,6 +198,7 @@ impl<A: Address> FlowTable<A> {
             half_open: 0,
             closing: 0,
             sweep_at: 0,
+            entered: 0,
         }
     }
 
@@ -213,6 +217,13 @@ impl<A: Address> FlowTable<A> {
     #[inline]
     pub const fn half_open(&self) -> usize {
         self.half_open as usize
+    }
+
+    /// Whether the table is full, and many of its flows are half open.
+    #[inline]
+    pub const fn is_flooded(&self) -> bool {
+        let (len, half_open) = (self.len as usize, self.half_open as usize);
+        len == self.entries.len() && half_open > 0 && half_open >= len / HALF_OPEN_SHARE
     }
 
     /// Flows that fit.

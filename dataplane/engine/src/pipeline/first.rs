@@ -75,8 +75,35 @@ struct FamilyFirsts<'a, A> {
     now: Time,
     /// Whether frames come from a device.
     is_fresh: bool,
-    /// The service of the first packet before: the next one mostly goes there too.
-    last: Option<((A, Protocol, L4Port), &'a Service)>,
+    listening: Listening<'a, A>,
+}
+
+/// The service of the first packet before: the next one mostly goes there too.
+#[derive(Debug)]
+pub(super) struct Listening<'a, A>(Option<((A, Protocol, L4Port), &'a Service)>);
+
+impl<A> Default for Listening<'_, A> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'a, A: Ip> Listening<'a, A> {
+    /// The service that listens where a flow goes.
+    #[inline(always)]
+    pub(super) fn service(&mut self, tables: &'a Tables, key: &FlowKey<A>) -> Option<&'a Service> {
+        let wanted = (key.remote, key.protocol, key.remote_port);
+        match self.0 {
+            Some((known, service)) if known == wanted => Some(service),
+            Some(_) | None => {
+                let (vip, protocol, port) = wanted;
+                let id = A::family(tables).service(vip, protocol, port)?;
+                let service = tables.service(id)?;
+                self.0 = Some((wanted, service));
+                Some(service)
+            }
+        }
+    }
 }
 
 /// A packet that may be a flow's first.
@@ -104,7 +131,7 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
             tables,
             now,
             is_fresh: matches!(ingress, Ingress::Device(_)),
-            last: None,
+            listening: Listening::default(),
         }
     }
 
@@ -179,10 +206,10 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
             event,
         } = first;
         let (tables, now) = (self.tables, self.now);
-        if !may_speak(tables, key) {
+        if !may_speak(tables, key) || decide::is_deferred(A::flows(state), event) {
             return None;
         }
-        let service = self.service(key)?;
+        let service = self.listening.service(tables, key)?;
         let view = View { tables, state, now };
         let (server, cursor) = service::pick(view, service, key)?;
         let road = Road::new(tables, server.id, &first)?;
@@ -226,24 +253,8 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
         let road = Road::new(tables, server.id, first)?;
         state.expect(tables, service.id, Some(road.server.id.index));
         state.counters.flow_insert_failures.add(1);
-        state.forward_without_state(service, now);
+        state.forward_without_state(&service.timeouts, now);
         Some(road.take::<I>(state, frame, first.packet))
-    }
-
-    /// The service that listens where a flow goes.
-    #[inline(always)]
-    fn service(&mut self, key: &FlowKey<A>) -> Option<&'a Service> {
-        let wanted = (key.remote, key.protocol, key.remote_port);
-        match self.last {
-            Some((known, service)) if known == wanted => Some(service),
-            Some(_) | None => {
-                let (vip, protocol, port) = wanted;
-                let id = A::family(self.tables).service(vip, protocol, port)?;
-                let service = self.tables.service(id)?;
-                self.last = Some((wanted, service));
-                Some(service)
-            }
-        }
     }
 }
 
@@ -257,7 +268,7 @@ fn is_plain_syn(flags: TcpFlags) -> bool {
 /// Whether a flow's client may be one. VIPs and our own addresses may not, and neither may what
 /// looks like them.
 #[inline(always)]
-fn may_speak<A: Ip>(tables: &Tables, key: &FlowKey<A>) -> bool {
+pub(super) fn may_speak<A: Ip>(tables: &Tables, key: &FlowKey<A>) -> bool {
     key.client_port != L4Port::NONE
         && key.remote_port != L4Port::NONE
         && !key.client.is_martian_source()

@@ -8,6 +8,7 @@
 //! left to them untouched. `tests/straight.rs` holds both against each other frame by frame.
 
 pub(super) mod carry;
+mod defer;
 pub(super) mod recogniser;
 
 use weir_wire::addr::{L4Port, Protocol};

@@ -105,7 +105,8 @@ impl<I: Io> Way<'_, I> {
         let plan = decide::without_state(view, subject, &item.packet);
         if let Plan::Serve(serve) = &plan {
             if let Some(service) = self.tables.service(serve.service) {
-                self.state.forward_without_state(service, self.now);
+                let timeouts = &service.timeouts;
+                self.state.forward_without_state(timeouts, self.now);
             }
             let len = item.packet.end - item.packet.l3;
             // Nothing is entered, so nothing can fail.

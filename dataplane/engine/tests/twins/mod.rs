@@ -236,6 +236,7 @@ impl Twins {
                 .collect::<Vec<_>>();
             let gauges = [
                 counters.flow_insert_failures.value(),
+                counters.flows_deferred.value(),
                 counters.flows.value(),
                 counters.flows_half_open.value(),
                 counters.flows_expired.value(),
@@ -254,7 +255,7 @@ impl Twins {
         differ("flows", &straight.2, &whole.2);
         differ("drops", &straight.3, &whole.3);
         differ(
-            "flows without room, all, half open, ended",
+            "flows without room, deferred, all, half open, ended",
             &straight.4,
             &whole.4,
         );

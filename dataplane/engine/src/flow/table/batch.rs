@@ -22,7 +22,23 @@ pub enum Hint {
     Elsewhere,
 }
 
+/// A moment in a table's life: what was found absent then is so until the next flow is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(u32);
+
 impl<A: Address> FlowTable<A> {
+    /// Now: taken after stage 2, before anything is entered.
+    #[inline]
+    pub const fn moment(&self) -> Moment {
+        Moment(self.entered)
+    }
+
+    /// Whether a key with this hint, found at this moment, surely has no flow, nor an expired one.
+    #[inline(always)]
+    pub fn is_absent(&self, hint: Hint, moment: Moment) -> bool {
+        hint == Hint::Absent && self.entered == moment.0
+    }
+
     /// Stage 1: asks for the home bucket of a key.
     #[inline(always)]
     pub fn prefetch_bucket(&self, hash: FlowHash) {

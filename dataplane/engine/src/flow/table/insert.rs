@@ -103,6 +103,7 @@ impl<A: Address> FlowTable<A> {
             return Err(InsertError::Full);
         }
         self.count(entry.state);
+        self.entered = self.entered.wrapping_add(1);
         Ok(FlowIndex(index))
     }
 

@@ -9,11 +9,12 @@ use crate::commit::count;
 use crate::engine::State;
 use crate::family::{Carried, Ip};
 use crate::flow::tcp::TcpEvent;
-use crate::flow::{Direction, FlowEntry, FlowKey, Observed};
+use crate::flow::{Direction, FlowEntry, FlowKey, Moment, Observed};
 use crate::id::PortId;
 use crate::io::Io;
 use crate::lane::{Job, Lane, Lanes};
 use crate::pipeline::Key;
+use crate::pipeline::first::Listening;
 use crate::rewrite::{self, Exit, in_place};
 use crate::tables::{Mode, Tables};
 use crate::time::{Tick, Time};
@@ -22,13 +23,16 @@ use crate::verdict::{DropReason, Verdict};
 /// Carries packets out; made once per burst and family.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Carrier<'a, A> {
-    tables: &'a Tables,
-    lanes: &'a Lanes,
-    now: Time,
+    pub(super) tables: &'a Tables,
+    pub(super) lanes: &'a Lanes,
+    pub(super) now: Time,
+    /// When the hints were found.
+    pub(super) moment: Moment,
     tick: Tick,
-    forward: Run,
+    pub(super) forward: Run,
     back: Run,
     router: Router<A>,
+    pub(super) listening: Listening<'a, A>,
     /// What the packet before asked for: the next one mostly asks for the same.
     job: Job,
 }
@@ -86,15 +90,17 @@ impl<A: Ip> Router<A> {
 }
 
 impl<'a, A: Ip> Carrier<'a, A> {
-    pub(in crate::pipeline) fn new(tables: &'a Tables, now: Time) -> Self {
+    pub(in crate::pipeline) fn new(state: &State, tables: &'a Tables, now: Time) -> Self {
         Self {
             tables,
             lanes: &tables.lanes,
             now,
+            moment: A::flows(state).moment(),
             tick: now.tick(),
             forward: Run::new(Direction::Forward),
             back: Run::new(Direction::Reverse),
             router: Router::NONE,
+            listening: Listening::default(),
             job: Job::Direct,
         }
     }
@@ -127,9 +133,35 @@ impl<'a, A: Ip> Carrier<'a, A> {
             carried += count;
             match other {
                 Some(other) => self.job = other,
-                None => return carried,
+                None => match self.defers::<I>(state, packets.behind(carried)) {
+                    0 => return carried,
+                    deferred => carried += deferred,
+                },
             }
         }
+    }
+
+    /// Sends connections' first segments in a row without flows, if the table is flooded, and
+    /// returns how many.
+    #[inline(always)]
+    fn defers<I: Io>(&mut self, state: &mut State, packets: Packets<'_, I::Frame, A>) -> usize {
+        let Packets {
+            frames,
+            keys,
+            verdicts,
+        } = packets;
+        let mut deferred = 0;
+        for ((frame, key), verdict) in frames.iter_mut().zip(keys).zip(verdicts) {
+            if !key.straight.opens {
+                break;
+            }
+            let Some(sent) = self.defer::<I>(state, frame, key) else {
+                break;
+            };
+            *verdict = sent;
+            deferred += 1;
+        }
+        deferred
     }
 
     /// Counts what is not counted yet: at the end of a burst.
@@ -307,7 +339,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
 impl<A: Ip> Carrier<'_, A> {
     /// Does a lane's job.
     #[inline(always)]
-    fn rewrite<I: Io>(
+    pub(super) fn rewrite<I: Io>(
         &self,
         state: &mut State,
         frame: &mut I::Frame,
@@ -387,7 +419,7 @@ fn observed<A: Ip>(packet: &Straight<A>) -> Observed {
 
 /// What becomes of a frame that has been rewritten, or could not be.
 #[inline(always)]
-fn verdict(state: &State, sent: Result<(), DropReason>, port: PortId) -> Verdict {
+pub(super) fn verdict(state: &State, sent: Result<(), DropReason>, port: PortId) -> Verdict {
     match sent {
         Ok(()) => Verdict::Forward(port),
         Err(reason) => dropped(state, reason),
