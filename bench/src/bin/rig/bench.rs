@@ -13,6 +13,7 @@ use crate::generator::{Books, Generator, Line, Script};
 use crate::lane::{Core, Floor, Lane, Moment};
 use crate::load::{Load, READING};
 use crate::machine::Trace;
+use crate::pulse::Pulse;
 use crate::rings::Rings;
 
 /// A run.
@@ -51,9 +52,14 @@ impl Window {
         self.turns.busy as f64 / 1e9 / self.seconds
     }
 
-    /// Durations of turns in microseconds.
+    /// The share of time in which the core was slow.
+    pub(crate) fn slow(&self) -> f64 {
+        self.turns.slow as f64 / 1e9 / self.seconds
+    }
+
+    /// Durations of turns in microseconds; *calm* are those while the core was not slow.
     pub(crate) fn turns(&self) -> Value {
-        let (moving, empty) = (&self.turns.moving, &self.turns.empty);
+        let (moving, calm, empty) = (&self.turns.moving, &self.turns.calm, &self.turns.empty);
         let micros = |nanos: f64| nanos / 1e3;
         json!({
             "count": moving.total(),
@@ -62,6 +68,9 @@ impl Window {
             "p9999": micros(moving.quantile(0.9999)),
             "worst": micros(moving.longest()),
             "worst_empty": micros(empty.longest()),
+            "calm": calm.total(),
+            "calm_p9999": micros(calm.quantile(0.9999)),
+            "calm_worst": micros(calm.longest()),
         })
     }
 
@@ -75,6 +84,8 @@ impl Window {
             "returned": self.books.returned,
             "turns": self.turns(),
             "refused": self.books.refused,
+            "refused_calm": self.books.refused_calm,
+            "slow": self.slow(),
             "strange": self.books.strange,
             "left_out": self.books.left_out,
         })
@@ -85,7 +96,8 @@ impl Bench {
     /// Starts everything for a plan, with room for `flows` flows.
     pub(crate) fn start(plan: &Plan, flows: usize) -> Result<Self, Failure> {
         let mut rings = Rings::start()?;
-        let (floor, floor_rx, floor_tx) = Line::over(rings.wire()?, rings.wire()?);
+        let pulse = Arc::new(Pulse::default());
+        let (floor, floor_rx, floor_tx) = Line::over(rings.wire()?, rings.wire()?, &pulse);
         let (there, to_servers, to_clients) = (rings.wire()?, rings.wire()?, rings.wire()?);
         // Servers behind direct routing send nothing through the director.
         let from_servers = rings.wire()?;
@@ -106,11 +118,11 @@ impl Bench {
         };
         let stats = Arc::clone(&director.stats[0]);
         let mbufs_idle = rings.pool.in_use();
-        let core = Core::start(floor_lane, worker, stats, rings.clock)?;
+        let core = Core::start(floor_lane, worker, stats, (rings.clock, Arc::clone(&pulse)))?;
         Ok(Self {
             generator: Generator::new(rings.pool, rings.clock),
             floor,
-            line: Line::new(there.tx, vec![to_servers.rx, to_clients.rx]),
+            line: Line::new(there.tx, vec![to_servers.rx, to_clients.rx], pulse),
             core,
             director,
             rings,
@@ -256,6 +268,7 @@ fn window(
     let taken = generator.clock.nanos() - start;
     let turns = core.moment().since(&before);
     generator.drain(line, |_, _| {});
+    line.settle();
     let books = line.books.since(&books);
     core.turn(None);
     Window {

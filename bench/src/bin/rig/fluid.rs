@@ -220,6 +220,7 @@ mod tests {
     fn trace(nanos: u64, gaps: &[(u64, u64)]) -> Trace {
         let gap = |&(start, nanos): &(u64, u64)| Gap { start, nanos };
         Trace {
+            slow: 0,
             nanos,
             gaps: gaps.iter().map(gap).collect(),
         }

@@ -1,9 +1,12 @@
 //! The clients: frames into the wire to the director, at a pace or as many as fit, and an eye on
 //! every frame that comes back.
 
+use std::sync::Arc;
+
 use weir_dpdk::{Burst, Mbuf, Mempool, RxQueue, Tsc, TxQueue};
 
 use crate::client::{self, Frame, Seen};
+use crate::pulse::{Pulse, Settling};
 use crate::rings::Wire;
 
 /// Frames offered at a time.
@@ -27,6 +30,8 @@ pub(crate) struct Line {
     rx: Vec<RxQueue>,
     /// Frames that are offered and have not been taken.
     pending: Burst,
+    /// Frames refused of late.
+    refusals: Settling,
     pub(crate) books: Books,
 }
 
@@ -37,6 +42,8 @@ pub(crate) struct Books {
     pub(crate) sent: u64,
     /// Lost because the wire was full.
     pub(crate) refused: u64,
+    /// Those among them while the forwarding core was not slow.
+    pub(crate) refused_calm: u64,
     /// That came back.
     pub(crate) returned: u64,
     /// That came back and were none of the clients'.
@@ -56,6 +63,7 @@ impl Books {
         Self {
             sent: self.sent - earlier.sent,
             refused: self.refused - earlier.refused,
+            refused_calm: self.refused_calm - earlier.refused_calm,
             returned: self.returned - earlier.returned,
             strange: self.strange - earlier.strange,
             left_out: self.left_out - earlier.left_out,
@@ -64,19 +72,37 @@ impl Books {
 }
 
 impl Line {
-    pub(crate) fn new(tx: TxQueue, rx: Vec<RxQueue>) -> Self {
+    pub(crate) fn new(tx: TxQueue, rx: Vec<RxQueue>, pulse: Arc<Pulse>) -> Self {
         let (pending, books) = (Burst::new(), Books::default());
         Self {
             tx,
             rx,
             pending,
+            refusals: Settling::new(pulse),
             books,
         }
     }
 
+    /// Notes that what is pending found no room.
+    fn refuse(&mut self, now: u64) {
+        let refused = self.pending.len() as u64;
+        if refused > 0 {
+            self.books.refused += refused;
+            let calm = &mut self.books.refused_calm;
+            self.refusals.add(now, refused, |refused| *calm += refused);
+        }
+    }
+
+    /// Tells of the last refusals too whether the core was slow.
+    pub(crate) fn settle(&mut self) {
+        let calm = &mut self.books.refused_calm;
+        self.refusals.finish(|refused| *calm += refused);
+    }
+
     /// A line over one wire there and one back.
-    pub(crate) fn over(there: Wire, back: Wire) -> (Self, RxQueue, TxQueue) {
-        (Self::new(there.tx, vec![back.rx]), there.rx, back.tx)
+    pub(crate) fn over(there: Wire, back: Wire, pulse: &Arc<Pulse>) -> (Self, RxQueue, TxQueue) {
+        let own = Self::new(there.tx, vec![back.rx], Arc::clone(pulse));
+        (own, there.rx, back.tx)
     }
 }
 
@@ -144,7 +170,7 @@ impl Generator {
                 burst += 1;
                 self.fill(line, now, script);
                 line.books.sent += line.tx.send(&mut line.pending) as u64;
-                line.books.refused += line.pending.len() as u64;
+                line.refuse(now);
                 self.withdraw(line);
             }
             self.collect(line, &mut see);

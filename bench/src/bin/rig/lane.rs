@@ -17,6 +17,7 @@ use weir_worker::{Worker, WorkerStats};
 use crate::Failure;
 use crate::histogram::{Counts, Histogram};
 use crate::machine::{self, Trace};
+use crate::pulse::{Heart, Pulse, Settling};
 use crate::rings::WORKER_CPU;
 
 /// Which lane turns.
@@ -43,6 +44,8 @@ pub(crate) struct Turns {
     watched: AtomicU64,
     /// Durations of turns that moved frames.
     moving: Histogram,
+    /// Those among them while the core was not slow.
+    calm: Histogram,
     /// Durations of turns that moved none.
     empty: Histogram,
     /// Durations of turns in which new tables were adopted.
@@ -51,16 +54,20 @@ pub(crate) struct Turns {
     busy: Counter,
     /// Frames that came in by turns.
     frames: Counter,
+    /// Nanoseconds in which the core was slow.
+    slow: Counter,
 }
 
 /// A moment of the forwarding core's books.
 #[derive(Clone, Debug)]
 pub(crate) struct Moment {
     pub(crate) moving: Counts,
+    pub(crate) calm: Counts,
     pub(crate) empty: Counts,
     pub(crate) adopting: Counts,
     pub(crate) busy: u64,
     pub(crate) frames: u64,
+    pub(crate) slow: u64,
 }
 
 /// A plain MAC swap.
@@ -88,10 +95,33 @@ impl Floor {
     }
 }
 
+/// The core's heart, and turns of which it is not known yet whether it was slow in them.
+#[derive(Debug)]
+struct Beats {
+    heart: Heart,
+    turns: Settling,
+}
+
+impl Beats {
+    fn new(clock: Tsc, pulse: Arc<Pulse>) -> Self {
+        Self {
+            heart: Heart::new(clock, Arc::clone(&pulse)),
+            turns: Settling::new(pulse),
+        }
+    }
+
+    /// Begins anew: what is not settled belonged to another lane.
+    fn begin(&mut self) {
+        self.heart.rest();
+        self.turns.finish(|_| {});
+    }
+}
+
 /// The forwarding core.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) turns: Arc<Turns>,
+    pub(crate) pulse: Arc<Pulse>,
     traces: Receiver<Trace>,
     thread: Option<PinnedThread<()>>,
 }
@@ -102,27 +132,35 @@ impl Core {
         mut floor: Floor,
         mut worker: Worker,
         stats: Arc<WorkerStats>,
-        clock: Tsc,
+        (clock, pulse): (Tsc, Arc<Pulse>),
     ) -> Result<Self, Failure> {
         let turns = Arc::new(Turns::default());
         let own = Arc::clone(&turns);
+        let mut beats = Beats::new(clock, Arc::clone(&pulse));
         let (seen, traces) = channel();
         let body = move || {
             loop {
                 let wanted = own.wanted.load(Ordering::Acquire);
-                own.running.store(wanted, Ordering::Release);
+                if own.running.load(Ordering::Relaxed) != wanted {
+                    beats.begin();
+                    own.running.store(wanted, Ordering::Release);
+                }
                 match wanted {
-                    FLOOR => own.take(clock, || floor.turn()),
+                    FLOOR => own.take(clock, &mut beats, || floor.turn()),
                     DIRECTOR => {
                         let generation = stats.generation.value();
-                        let nanos = own.take(clock, || worker.turn());
+                        let nanos = own.take(clock, &mut beats, || worker.turn());
                         if stats.generation.value() != generation {
                             own.adopting.add(nanos);
                         }
                         nanos
                     }
                     WATCH => {
-                        let trace = machine::watch(clock, own.watched.load(Ordering::Relaxed));
+                        let trace = machine::watch(
+                            clock,
+                            own.watched.load(Ordering::Relaxed),
+                            &mut beats.heart,
+                        );
                         own.wanted.store(NONE, Ordering::Release);
                         // Whoever wanted it may have gone.
                         let _ = seen.send(trace);
@@ -139,6 +177,7 @@ impl Core {
         let thread = Some(spawn_pinned(WORKER_CPU, "forwarding", body)?);
         Ok(Self {
             turns,
+            pulse,
             traces,
             thread,
         })
@@ -184,10 +223,12 @@ impl Core {
         let turns = &self.turns;
         Moment {
             moving: turns.moving.counts(),
+            calm: turns.calm.counts(),
             empty: turns.empty.counts(),
             adopting: turns.adopting.counts(),
             busy: turns.busy.value(),
             frames: turns.frames.value(),
+            slow: turns.slow.value(),
         }
     }
 }
@@ -204,17 +245,21 @@ impl Drop for Core {
 
 impl Turns {
     #[inline]
-    fn take(&self, clock: Tsc, turn: impl FnOnce() -> usize) -> u64 {
+    fn take(&self, clock: Tsc, beats: &mut Beats, turn: impl FnOnce() -> usize) -> u64 {
         let before = clock.nanos();
         let moved = turn();
-        let nanos = clock.nanos() - before;
+        let now = clock.nanos();
+        let nanos = now - before;
         if moved > 0 {
             self.moving.add(nanos);
+            beats.turns.add(now, nanos, |nanos| self.calm.add(nanos));
             self.busy.add(nanos);
             self.frames.add(moved as u64);
         } else {
             self.empty.add(nanos);
         }
+        beats.heart.beat();
+        self.slow.set(beats.heart.slow());
         nanos
     }
 }
@@ -224,10 +269,12 @@ impl Moment {
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {
             moving: self.moving.since(&earlier.moving),
+            calm: self.calm.since(&earlier.calm),
             empty: self.empty.since(&earlier.empty),
             adopting: self.adopting.since(&earlier.adopting),
             busy: self.busy - earlier.busy,
             frames: self.frames - earlier.frames,
+            slow: self.slow - earlier.slow,
         }
     }
 }

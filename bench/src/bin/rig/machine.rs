@@ -10,6 +10,7 @@ use crate::client::Segment;
 use crate::director::Plan;
 use crate::fluid::Offer;
 use crate::lane::Lane;
+use crate::pulse::Heart;
 use crate::rows::{Pace, Servers};
 use crate::script::Each;
 
@@ -35,12 +36,14 @@ pub(crate) struct Trace {
     pub(crate) nanos: u64,
     /// In their order.
     pub(crate) gaps: Vec<Gap>,
+    /// Nanoseconds in which the core was slow.
+    pub(crate) slow: u64,
 }
 
 /// Watches the clock for `nanos` nanoseconds, on the core of the caller.
-pub(crate) fn watch(clock: Tsc, nanos: u64) -> Trace {
+pub(crate) fn watch(clock: Tsc, nanos: u64, heart: &mut Heart) -> Trace {
     let mut gaps = Vec::with_capacity(GAPS_MAX);
-    let start = clock.nanos();
+    let (start, slow) = (clock.nanos(), heart.slow());
     let mut last = start;
     while last < start + nanos && gaps.len() < GAPS_MAX {
         let now = clock.nanos();
@@ -51,10 +54,12 @@ pub(crate) fn watch(clock: Tsc, nanos: u64) -> Trace {
             });
         }
         last = now;
+        heart.beat();
     }
     Trace {
         nanos: last - start,
         gaps,
+        slow: heart.slow() - slow,
     }
 }
 
@@ -92,6 +97,7 @@ impl Trace {
         json!({
             "seconds": self.nanos as f64 / 1e9,
             "lost": self.lost(),
+            "slow": self.slow as f64 / self.nanos as f64,
             "gaps_per_second": self.longer(0),
             "above_50_us_per_second": self.longer(50_000),
             "above_150_us_per_second": self.longer(150_000),
@@ -121,6 +127,8 @@ pub(crate) fn machine(pace: Pace) -> Result<Value, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn trace() -> Trace {
@@ -134,6 +142,7 @@ mod tests {
         Trace {
             nanos: 2_000_000_000,
             gaps,
+            slow: 0,
         }
     }
 
@@ -155,13 +164,16 @@ mod tests {
         let calm = Trace {
             nanos: 1_000_000_000,
             gaps: Vec::new(),
+            slow: 0,
         };
         assert_eq!((calm.exceeded(0.1), calm.worst()), (0, 0));
     }
 
     #[test]
     fn a_watch_lasts_as_long_as_it_is_told_and_its_gaps_are_in_it() {
-        let trace = watch(Tsc::calibrate(), 20_000_000);
+        let clock = Tsc::calibrate();
+        let mut heart = Heart::new(clock, Arc::default());
+        let trace = watch(clock, 20_000_000, &mut heart);
         assert!(trace.nanos >= 20_000_000);
         let mut end = 0;
         for gap in &trace.gaps {

@@ -21,6 +21,7 @@ mod histogram;
 mod lane;
 mod load;
 mod machine;
+mod pulse;
 mod rings;
 mod rows;
 mod scale;

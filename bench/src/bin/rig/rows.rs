@@ -1,5 +1,7 @@
 //! The rows: what is set up, what is measured, and what must have been so for it to count.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -9,6 +11,7 @@ use crate::director::Plan;
 use crate::fluid::Offer;
 use crate::histogram::Histogram;
 use crate::lane::Lane;
+use crate::pulse::Settling;
 use crate::script::{Both, CHURN_BASE, Connections, Each, FLOOD_BASE, Flood, STEPS_LEN};
 
 /// How long and how often.
@@ -194,16 +197,22 @@ pub(crate) fn latency(pace: Pace) -> Result<Value, Failure> {
         let trace = bench.watch(pace.window)?;
         let mut sides = Vec::new();
         for lane in [Lane::Floor, Lane::Director] {
-            let latency = Histogram::default();
+            let (latency, calm) = (Histogram::default(), Histogram::default());
+            let mut settling = Settling::new(Arc::clone(&bench.core.pulse));
             let see = |seen: crate::client::Seen, now: u64| {
-                latency.add(now.saturating_sub(seen.stamp));
+                let taken = now.saturating_sub(seen.stamp);
+                latency.add(taken);
+                settling.add(now, taken, |taken| calm.add(taken));
             };
             let window = bench.pace(lane, (pace.window, rate), &mut acks(), see);
-            let counts = latency.counts();
+            settling.finish(|taken| calm.add(taken));
+            let (counts, calm) = (latency.counts(), calm.counts());
             let ideal = Offer::new(rate, window.nanos(), &trace).ideal(&trace);
             sides.push(json!({
                 "p50": counts.quantile(0.5) / 1e3,
                 "p99": counts.quantile(0.99) / 1e3,
+                "calm_p50": calm.quantile(0.5) / 1e3,
+                "calm_p99": calm.quantile(0.99) / 1e3,
                 "p999": counts.quantile(0.999) / 1e3,
                 "worst": counts.longest() / 1e3,
                 "window": window.facts(),

@@ -29,8 +29,12 @@ const REMEMBERED: u32 = 130;
 struct Sum {
     offered: u64,
     lost: u64,
+    /// Found a full ring while the core was not slow.
+    refused_calm: u64,
     returned: u64,
     busy: u64,
+    /// Nanoseconds in which the core was slow.
+    slow: u64,
     seconds: f64,
 }
 
@@ -41,6 +45,8 @@ impl Sum {
         let lost = offered.saturating_sub(books.returned);
         self.offered += offered;
         self.lost += lost;
+        self.refused_calm += books.refused_calm;
+        self.slow += window.turns.slow;
         self.returned += books.returned;
         self.busy += window.turns.busy;
         self.seconds += window.seconds;
@@ -58,6 +64,8 @@ impl Sum {
         json!({
             "offered": self.offered,
             "lost": self.lost,
+            "refused_calm": self.refused_calm,
+            "slow": self.slow as f64 / 1e9 / self.seconds,
             "seconds": self.seconds,
             "mean_mpps": self.rate() / 1e6,
             "nanos": nanos,
