@@ -29,9 +29,11 @@ A core of a virtual machine may also run at a tenth of its speed for some hundre
 which shows in no gap. So every 20 µs, between two turns, the forwarding core times a chain of 64
 multiplications that always takes the same cycles: a *beat*, slow if it takes more than twice the
 quickest one's time. *While the core keeps its speed* leaves out what falls into milliseconds with a
-slow beat, into the two after them and the one before, on both sides; gaps stay in. The soak's rate follows the machine, whose speed changes up to
-twofold within seconds: every 100 ms it is set to 0.9 of what the director can by its own clock
-(frames over the time of turns that moved some), at most 25 % up or down at once.
+slow beat, into the two after them and the one before, on both sides; gaps stay in.
+
+The soak's rate follows the machine, whose speed changes up to twofold within seconds: every 100 ms
+it is set to 0.9 of what the director can by its own clock (frames over the time of turns that moved
+some), at most 25 % up or down at once.
 """
 
 FLOWS = 1 << 20
@@ -150,7 +152,7 @@ def turns(name, pairs, worst, target=20.0):
         rows.append(figure(f"P12 the same, {name}, {words}, {CALM}",
                            [a - b for a, b in zip(calm, floor)], "µs", f"≤ {target:.0f} µs",
                            lambda value: value <= target, baseline=middle(floor)[0],
-                           note=f"{middle(calm)[0]:.0f} µs in all; slow for {slow:.0%} of the time"))
+                           note=f"{middle(calm)[0]:.0f} µs in all; slow for {slow:.0%} of it"))
     return rows
 
 
@@ -177,9 +179,9 @@ def reload(context):
     extra = [lost(pair["reloading"]) - lost(pair["calm"]) for pair in pairs]
     note = (f"at {found['rate_mpps']:.1f} Mpps; without reloads "
             f"{middle(lost(pair['calm']) for pair in pairs)[0]:.0f}, floor "
-            f"{middle(lost(pair['floor']) for pair in pairs)[0]:.0f}; all {CALM}, which was slow for "
-            f"{statistics.median(pair['reloading']['slow'] for pair in pairs):.0%} of the time, when "
-            f"{middle(pair['reloading']['refused'] for pair in pairs)[0]:.0f} were lost")
+            f"{middle(lost(pair['floor']) for pair in pairs)[0]:.0f}; all {CALM}: it was slow for "
+            f"{statistics.median(pair['reloading']['slow'] for pair in pairs):.0%} of it, and "
+            f"{middle(pair['reloading']['refused'] for pair in pairs)[0]:.0f} in all were lost")
     reloads = sum(pair["reloads"] for pair in pairs)
     return [
         figure("P13 frames lost by reloads of 1,000 services × 10 servers", extra, "frames", "0",
