@@ -27,6 +27,10 @@ pub(crate) struct Adoption {
     done: bool,
     /// By service slot: a digest of the name of the service that is counted.
     owners: Box<[u64]>,
+    /// By service slot: the last adoption by which its owner was known to be right.
+    settled: Box<[u32]>,
+    /// Number of the adoption in progress, or done. Wraps; tables come once a second at most.
+    number: u32,
 }
 
 impl Adoption {
@@ -37,6 +41,8 @@ impl Adoption {
             services_seen: 0,
             done: true,
             owners: vec![NOBODY; services].into(),
+            settled: vec![0; services].into(),
+            number: 0,
         }
     }
 
@@ -44,6 +50,22 @@ impl Adoption {
     pub(crate) const fn begin(&mut self) {
         (self.servers_seen, self.services_seen) = (0, 0);
         self.done = false;
+        self.number = self.number.wrapping_add(1);
+    }
+
+    /// Looks at a service of tables that are still to come: most slots keep their owner.
+    pub(crate) fn foresee(&mut self, slot: usize, name: Option<&str>) {
+        if self.owners.get(slot) == Some(&digest(name))
+            && let Some(settled) = self.settled.get_mut(slot)
+        {
+            *settled = self.number.wrapping_add(1);
+        }
+    }
+
+    /// Whether a service slot has its owner under the present tables.
+    #[inline]
+    pub(crate) fn is_settled(&self, slot: usize) -> bool {
+        self.settled.get(slot) == Some(&self.number)
     }
 
     /// Whether all slots of the present tables have been seen.
@@ -63,15 +85,24 @@ impl Adoption {
 
     /// Notes who owns a service slot now. Returns whether it got another owner.
     pub(crate) fn changes_hands(&mut self, slot: usize, name: Option<&str>) -> bool {
-        let digest = name.map_or(NOBODY, |name| {
-            // Not against anybody: it tells a name from the one before.
-            let mut hasher = SipHasher13::new();
-            hasher.write(name.as_bytes());
-            hasher.finish()
-        });
-        let owner = self.owners.get_mut(slot);
-        owner.is_some_and(|owner| core::mem::replace(owner, digest) != digest && name.is_some())
+        let (Some(owner), Some(settled)) = (self.owners.get_mut(slot), self.settled.get_mut(slot))
+        else {
+            return false;
+        };
+        // Of tables still to come nothing is foreseen any more.
+        *settled = self.number;
+        let digest = digest(name);
+        core::mem::replace(owner, digest) != digest && name.is_some()
     }
+}
+
+fn digest(name: Option<&str>) -> u64 {
+    name.map_or(NOBODY, |name| {
+        // Not against anybody: it tells a name from the one before.
+        let mut hasher = SipHasher13::new();
+        hasher.write(name.as_bytes());
+        hasher.finish()
+    })
 }
 
 fn next<'a, T>(seen: &mut usize, all: &'a [T], count: usize) -> &'a [T] {

@@ -190,6 +190,16 @@ impl Engine {
         while !self.continue_adoption(tables) {}
     }
 
+    /// Fetches a part of tables that are still to come, by its number: see [`Tables::warm`] and
+    /// [`Tables::parts`]. What is not foreseen is prepared later.
+    pub fn foresee(&mut self, tables: &Tables, part: usize) {
+        tables.warm(part);
+        let adoption = &mut self.state.adoption;
+        for (slot, service) in tables.services_of_part(part) {
+            adoption.foresee(slot, service.map(|service| &*service.name));
+        }
+    }
+
     /// Begins to prepare for new tables, by which the engine goes from the next burst on. Costs a
     /// constant.
     pub fn begin_adoption(&mut self, tables: &Tables) {
@@ -221,7 +231,9 @@ impl State {
             self.take_over(server.id);
         }
         for (slot, service) in services {
-            self.take_over_service(slot, service.as_deref());
+            if !self.adoption.is_settled(slot) {
+                self.take_over_service(slot, service.as_deref());
+            }
         }
         self.adoption.is_done()
     }
@@ -231,7 +243,9 @@ impl State {
     #[inline]
     pub(crate) fn expect(&mut self, tables: &Tables, service: ServiceId, server: Option<u32>) {
         if !self.adoption.is_done() {
-            self.take_over_service(service.index(), tables.service(service));
+            if !self.adoption.is_settled(service.index()) {
+                self.take_over_service(service.index(), tables.service(service));
+            }
             let slot = server.and_then(|slot| tables.servers.get(slot as usize));
             if let Some(Some(server)) = slot {
                 self.take_over(server.id);
@@ -289,6 +303,11 @@ impl State {
     #[inline]
     fn expect_strays(&mut self, life: Ticks, now: Time) {
         self.stateless_until = self.stateless_until.max(now + life.as_duration());
+    }
+
+    /// Whether the limits allow one more answer to anybody.
+    pub(crate) fn may_answer_somebody(&self, now: Time) -> bool {
+        self.answers.is_ready(now)
     }
 
     /// Whether the limits allow one more answer to this client.

@@ -10,6 +10,7 @@ use crate::rewrite::Exit;
 use crate::rewrite::tunnel::Outer;
 use crate::tables::{Mode, Port, Server, Tables};
 use crate::time::Ticks;
+use crate::warm::warm_part;
 
 /// The lanes of all servers, by [`ServerId::index`]: see [`Tables::seal`].
 #[derive(Debug, Default)]
@@ -143,6 +144,16 @@ impl Lanes {
     pub(crate) fn of(&self, id: ServerId) -> Option<&Lane> {
         let lane = self.lanes.get(id.index as usize);
         lane.filter(|lane| lane.id == id)
+    }
+
+    /// How many there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// See [`Tables::warm`].
+    pub(crate) fn warm(&self, part: usize) {
+        warm_part(&self.lanes, 1, part);
     }
 
     /// The outer header of packets by the lane of a tunnel's server.

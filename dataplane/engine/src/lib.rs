@@ -39,6 +39,7 @@ pub mod tables;
 pub mod testing;
 pub mod time;
 pub mod verdict;
+mod warm;
 
 pub use answer::Answer;
 pub use engine::{Engine, EngineConfig, EngineMemory, FlowCursor, FlowView};

@@ -101,12 +101,16 @@ impl Rate {
 
 impl Due {
     #[inline]
+    fn is_ready(self, rate: Rate, now: Time) -> bool {
+        self.0.saturating_sub(now.as_nanos()) <= rate.ahead_max
+    }
+
+    #[inline]
     fn take(&mut self, rate: Rate, now: Time) -> bool {
-        let due = self.0.max(now.as_nanos());
-        if due - now.as_nanos() > rate.ahead_max {
+        if !self.is_ready(rate, now) {
             return false;
         }
-        self.0 = due.saturating_add(rate.interval);
+        self.0 = self.0.max(now.as_nanos()).saturating_add(rate.interval);
         true
     }
 }
@@ -118,6 +122,12 @@ impl TokenBucket {
             rate: Rate::new(rate, burst),
             due: Due(0),
         }
+    }
+
+    /// Whether there is a token.
+    #[inline]
+    pub fn is_ready(&self, now: Time) -> bool {
+        self.due.is_ready(self.rate, now)
     }
 
     /// Takes a token. `false`: there is none.

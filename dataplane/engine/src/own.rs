@@ -2,12 +2,17 @@
 
 use weir_wire::addr::Address;
 
+use crate::warm::warm_part;
+
 /// Bits for each address: one stranger in 64 is taken for one of ours and looked up in vain.
 const BITS_PER_ADDRESS: usize = 64;
 /// Fewest bits: eight cache lines.
 const BITS_MIN: usize = 4096;
 /// Most bits, 16 KiB: half of a first-level cache.
 const BITS_MAX: usize = 1 << 17;
+
+/// Words of 64 bits.
+const WORDS_PER_LINE: usize = 8;
 
 /// A set of addresses that may hold more than was put in, never less (a Bloom filter of one hash).
 #[derive(Clone, Debug)]
@@ -48,6 +53,16 @@ impl OwnAddresses {
     pub fn may_hold<A: Address>(&self, address: A) -> bool {
         let (word, bit) = self.place(address);
         self.words[word] >> bit & 1 != 0
+    }
+
+    /// Its cache lines.
+    pub(crate) const fn lines(&self) -> usize {
+        self.words.len().div_ceil(WORDS_PER_LINE)
+    }
+
+    /// See [`Tables::warm`](crate::tables::Tables::warm).
+    pub(crate) fn warm(&self, part: usize) {
+        warm_part(&self.words, WORDS_PER_LINE, part);
     }
 
     #[inline(always)]

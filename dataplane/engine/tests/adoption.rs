@@ -99,3 +99,60 @@ fn a_service_that_gets_a_flow_before_its_turn_has_come_keeps_what_is_counted() {
     );
     assert_eq!(counted, (2, 2), "the service before had one of its own");
 }
+
+/// Tables of this generation in which the second service's slot is another one's.
+fn renamed(generation: u64, name: &str) -> Tables {
+    let mut tables = spec().tables(generation);
+    let service = tables.services[1].as_mut().and_then(Arc::get_mut);
+    service.expect("not shared yet").name = name.into();
+    tables
+}
+
+fn foresee(world: &mut World, tables: &Tables) {
+    for part in 0..tables.parts() {
+        world.engine.foresee(tables, part);
+    }
+}
+
+#[test]
+fn what_was_foreseen_of_slots_that_keep_their_service_and_of_others_comes_true() {
+    let mut world = World::new(&spec());
+    let syn = |world: &mut World, n| {
+        world.send(0, TestFrame::new(&Tcp::syn(frames::client(n)).frame()));
+        world.counters().services[1].connections.value()
+    };
+    assert_eq!(syn(&mut world, 1), 1);
+    let same = spec().tables(2);
+    foresee(&mut world, &same);
+    world.tables = same;
+    world.engine.begin_adoption(&world.tables);
+    assert_eq!(syn(&mut world, 2), 2, "it is the same service");
+    // Another one's tables are looked at while these are still being prepared for.
+    let other = renamed(3, "other");
+    foresee(&mut world, &other);
+    assert_eq!(syn(&mut world, 3), 3);
+    world.tables = other;
+    world.engine.begin_adoption(&world.tables);
+    assert_eq!(syn(&mut world, 4), 1, "another service counts from zero");
+    while !world.engine.continue_adoption(&world.tables) {}
+    assert_eq!(syn(&mut world, 5), 2);
+}
+
+#[test]
+fn what_was_foreseen_is_forgotten_where_a_slot_changes_hands_first() {
+    let mut world = World::new(&spec());
+    let syn = |world: &mut World, n| {
+        world.send(0, TestFrame::new(&Tcp::syn(frames::client(n)).frame()));
+        world.counters().services[1].connections.value()
+    };
+    assert_eq!(syn(&mut world, 1), 1);
+    world.tables = renamed(2, "other");
+    world.engine.begin_adoption(&world.tables);
+    // The slot has still its first owner, who comes back by the tables after these.
+    let third = spec().tables(3);
+    foresee(&mut world, &third);
+    assert_eq!(syn(&mut world, 2), 1, "the other one's");
+    world.tables = third;
+    world.engine.begin_adoption(&world.tables);
+    assert_eq!(syn(&mut world, 3), 1, "and the first one's begin anew");
+}

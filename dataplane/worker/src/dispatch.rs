@@ -18,6 +18,14 @@ use crate::hold::Cause;
 use crate::poll::Worker;
 use crate::punt::Punt;
 
+/// Tables that are to be adopted.
+#[derive(Debug)]
+pub(crate) struct Next {
+    tables: Arc<Tables>,
+    /// Parts of them that have been fetched: see [`Engine::foresee`](weir_engine::Engine::foresee).
+    warmed: usize,
+}
+
 /// Commands obeyed per turn.
 const COMMANDS_PER_TURN: usize = 4;
 /// Control's frames sent per turn.
@@ -158,8 +166,15 @@ impl Worker {
     pub(crate) fn obey(&mut self, now: Time) -> usize {
         for _ in 0..COMMANDS_PER_TURN {
             match self.parts.control.commands.pop() {
-                Ok(Command::Adopt(tables)) => self.adopt(tables),
-                Ok(Command::Inspect(question)) => question(&self.engine, &self.tables, now),
+                Ok(Command::Adopt(tables)) => {
+                    self.adopt_next();
+                    self.next = Some(Next { tables, warmed: 0 });
+                }
+                // Whoever asks after a change wants to hear of it.
+                Ok(Command::Inspect(question)) => {
+                    self.adopt_next();
+                    question(&self.engine, &self.tables, now);
+                }
                 Ok(Command::Stop) => self.stopping = true,
                 Err(_) => break,
             }
@@ -174,7 +189,29 @@ impl Worker {
         OUTGOING_PER_TURN
     }
 
-    fn adopt(&mut self, tables: Arc<Tables>) {
+    /// Fetches some more of the tables that come, and adopts them when all is there.
+    #[inline]
+    pub(crate) fn warm(&mut self) {
+        if self.next.is_some() {
+            self.warm_next();
+        }
+    }
+
+    #[cold]
+    fn warm_next(&mut self) {
+        if let Some(Next { tables, warmed }) = &mut self.next {
+            self.engine.foresee(tables, *warmed);
+            *warmed += 1;
+            if *warmed >= tables.parts() {
+                self.adopt_next();
+            }
+        }
+    }
+
+    fn adopt_next(&mut self) {
+        let Some(Next { tables, .. }) = self.next.take() else {
+            return;
+        };
         self.engine.begin_adoption(&tables);
         self.stats.generation.set(tables.generation);
         let old = core::mem::replace(&mut self.tables, tables);

@@ -11,6 +11,7 @@ use weir_engine::time::Time;
 use weir_engine::verdict::Verdict;
 use weir_engine::{Engine, Ingress, Outcome};
 
+use crate::dispatch::Next;
 use crate::egress::{fill, octets};
 use crate::hold::Hold;
 use crate::idle::{Backoff, Idle};
@@ -44,6 +45,7 @@ pub struct WorkerConfig {
 pub struct Worker {
     pub(crate) engine: Engine,
     pub(crate) tables: Arc<Tables>,
+    pub(crate) next: Option<Next>,
     clock: Tsc,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) parts: WorkerParts,
@@ -64,6 +66,7 @@ impl Worker {
         Self {
             engine: config.engine,
             tables: config.tables,
+            next: None,
             started: Time::from_nanos(config.clock.nanos()),
             clock: config.clock,
             stats: config.stats,
@@ -82,6 +85,9 @@ impl Worker {
     pub fn run(mut self) {
         while !self.stopping {
             let moved = self.turn();
+            if self.next.is_some() {
+                continue; // Tables wait: no time for a nap.
+            }
             if let Some(nap) = self.backoff.after_turn(moved) {
                 self.stats.naps.add(1);
                 let now = Time::from_nanos(self.clock.nanos());
@@ -97,6 +103,7 @@ impl Worker {
         let now = Time::from_nanos(self.clock.nanos());
         self.stats.heartbeat.set(now.as_nanos());
         let mut moved = self.obey(now);
+        self.warm();
         for index in 0..self.parts.ingress.len() {
             moved += self.receive(index, now);
         }

@@ -14,7 +14,7 @@ use weir_dpdk::{
 use weir_engine::flow::HashKey;
 use weir_engine::id::{PortId, WorkerId};
 use weir_engine::police::{Policer, PuntLimits};
-use weir_engine::tables::Mode;
+use weir_engine::tables::{Mode, Tables};
 use weir_engine::testing::world::{ServiceSpec, Spec};
 use weir_engine::verdict::{DropReason, PuntClass};
 use weir_engine::{Engine, EngineConfig, EngineMemory};
@@ -170,6 +170,7 @@ fn two_workers_share_the_work_and_lose_no_frame() {
     punts_reach_control(&mut director);
     a_frame_waits_for_its_neighbour(&mut director, &mut world);
     a_full_punt_ring_drops_and_counts(&mut director);
+    large_tables_are_fetched_before_they_are_adopted(&mut director, &world);
     assert_eq!(director.mbufs_held(), 0, "every mbuf is back in the pool");
 }
 
@@ -250,6 +251,43 @@ fn a_full_punt_ring_drops_and_counts(director: &mut Director) {
     assert_eq!(taken + lost, 1100);
     assert!(lost > 0, "the ring has room for 1024");
     while director.ends[0].punts.pop().is_ok() {}
+}
+
+fn large_tables_are_fetched_before_they_are_adopted(director: &mut Director, world: &Spec) {
+    let mut many = world.clone();
+    for n in 0..800 {
+        let vip = format!("10.10.{}.{}", n / 200, n % 200 + 1);
+        many = many.with(ServiceSpec::tcp(&vip, 80, Mode::Dr, &[11, 12]));
+    }
+    let (stats, before) = (Arc::clone(&director.stats[0]), 3);
+    assert_eq!(stats.generation.value(), before);
+    let hand = |director: &mut Director, generation| {
+        let tables = Arc::new(many.tables(generation));
+        let given = director.ends[0].commands.push(Command::Adopt(tables));
+        given.expect("room for a command");
+    };
+    // A part in each turn, and 8 services in a part; nobody waits for an answer.
+    hand(director, 4);
+    let mut taken = 0;
+    while stats.generation.value() == before {
+        director.workers[0].turn();
+        taken += 1;
+    }
+    assert_eq!(taken, 101);
+    assert!(director.ends[0].old_tables.pop().is_ok());
+    // Who asks is answered by the newest; tables that come meanwhile do not wait for others.
+    hand(director, 5);
+    hand(director, 6);
+    director.workers[0].turn();
+    assert_eq!(stats.generation.value(), 5);
+    let (tell, told) = std::sync::mpsc::channel();
+    let question = Box::new(move |_: &Engine, tables: &Tables, _| {
+        let _ = tell.send(tables.generation);
+    });
+    let asked = director.ends[0].commands.push(Command::Inspect(question));
+    assert!(asked.is_ok());
+    director.workers[0].turn();
+    assert_eq!((told.try_recv(), stats.generation.value()), (Ok(6), 6));
 }
 
 impl Director {

@@ -20,11 +20,27 @@ pub fn prefetch_write<T: ?Sized>(place: &T) {
     hint_write(core::ptr::from_ref(place).cast());
 }
 
-/// Asks for element `index`, to be read soon. An index out of range asks for nothing.
+/// Asks for the first cache line of element `index`, to be read soon. An index out of range asks
+/// for nothing.
 #[inline(always)]
 pub fn prefetch_index<T>(slice: &[T], index: usize) {
     if let Some(element) = slice.get(index) {
         prefetch_read(element);
+    }
+}
+
+/// The same for all of its cache lines. It begins one itself.
+#[inline(always)]
+pub fn prefetch_whole<T>(slice: &[T], index: usize) {
+    const { assert!(align_of::<T>().is_multiple_of(CACHE_LINE)) };
+    if let Some(element) = slice.get(index) {
+        let first = core::ptr::from_ref(element).cast::<u8>();
+        let mut at = 0;
+        // As many as there are is known when this is compiled.
+        while at < size_of::<T>() {
+            hint_read(first.wrapping_add(at));
+            at += CACHE_LINE;
+        }
     }
 }
 

@@ -221,6 +221,10 @@ impl<I: Io> Way<'_, I> {
         reason: DropReason,
         answer: Answer,
     ) -> Option<u16> {
+        // In a flood most answers end here: before their way is looked for and their packet summed.
+        if !self.state.may_answer_somebody(self.now) {
+            return None;
+        }
         let Item {
             packet, arrival, ..
         } = item;

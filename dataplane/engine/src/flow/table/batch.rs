@@ -4,7 +4,7 @@
 //! the entries that tags point to (or the other bucket, for keys that may live there), then keys.
 //! Callers that have other work for the burst between stages call them one by one.
 
-use weir_prefetch::prefetch_index;
+use weir_prefetch::{prefetch_index, prefetch_whole};
 use weir_wire::addr::Address;
 
 use super::{Direction, FlowEntry, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
@@ -52,7 +52,7 @@ impl<A: Address> FlowTable<A> {
         let bucket = &self.buckets[home as usize];
         if let Some(slot) = bucket.first(tag) {
             let index = bucket.index(slot);
-            prefetch_index(self.entries, index as usize);
+            prefetch_whole(self.entries, index as usize);
             Hint::Entry(FlowIndex(index))
         } else if bucket.has_departed() {
             prefetch_index(self.buckets, self.other(home, tag) as usize);
