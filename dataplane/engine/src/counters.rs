@@ -225,6 +225,8 @@ pub struct WorkerCounters {
     pub flows: Counter,
     /// Half-open flows among them.
     pub flows_half_open: Counter,
+    /// Flow tables without room now: none, one family's, or both.
+    pub flow_tables_full: Counter,
     /// Flows that were forwarded without an entry because the table was full.
     pub flow_insert_failures: Counter,
     /// SYNs that were forwarded without a flow, because the table was full of half-open ones.
@@ -258,6 +260,7 @@ impl WorkerCounters {
             dropped: core::array::from_fn(|_| Counter::default()),
             flows: Counter::default(),
             flows_half_open: Counter::default(),
+            flow_tables_full: Counter::default(),
             flow_insert_failures: Counter::default(),
             flows_deferred: Counter::default(),
             flows_expired: Counter::default(),

@@ -284,6 +284,8 @@ impl State {
         self.counters
             .flows_half_open
             .set((self.v4.half_open() + self.v6.half_open()) as u64);
+        let full = u64::from(self.v4.is_full()) + u64::from(self.v6.is_full());
+        self.counters.flow_tables_full.set(full);
     }
 
     /// A flow is forwarded without an entry: all its packets will come without one, for as long as

@@ -86,6 +86,7 @@ fn d60_a_flood_into_a_full_table_moves_nothing_and_whoever_answers_gets_a_flow()
         assert_eq!(counters.flows_half_open.value(), 48, "{mode:?}");
         assert_eq!(counters.flows_deferred.value(), 952);
         assert_eq!(counters.flow_insert_failures.value(), 0);
+        assert_eq!(counters.flow_tables_full.value(), 1);
         assert_eq!(counters.services[0].connections.value(), 64);
         // More new clients than one, and both servers get some.
         let mut servers = Vec::new();
@@ -127,6 +128,7 @@ fn d60_half_open_flows_leave_within_a_minute_and_the_scheduler_is_back() {
         Verdict::Forward(_)
     ));
     world.pass(Duration::from_secs(61));
+    assert_eq!(world.counters().flow_tables_full.value(), 0);
     let deferred = world.counters().flows_deferred.value();
     for n in 200..202 {
         server(&mut world, Tcp::syn(client(n)));

@@ -49,6 +49,8 @@ pub(crate) struct Outcome {
     pub(crate) drops: BTreeMap<String, u64>,
     /// `weir show flows --json`.
     pub(crate) flows: Vec<Value>,
+    /// The problems of `weir status --json`.
+    pub(crate) problems: Vec<Value>,
     /// `/metrics`.
     pub(crate) metrics: String,
 }
@@ -135,11 +137,14 @@ impl Replay {
         let metrics = director.metrics();
         let flows = director.json(&["show", "flows", "--limit", "10000"]);
         let flows = flows["flows"].as_array().expect("flows").clone();
+        let status = director.json(&["status"]);
+        let problems = status["problems"].as_array().expect("problems").clone();
         let out = director.stop();
         Some(Outcome {
             out,
             drops: drops(&metrics),
             flows,
+            problems,
             metrics,
         })
     }

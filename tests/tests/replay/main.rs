@@ -385,7 +385,7 @@ fn d1_to_d41_each_wrong_frame_is_counted_under_its_reason() {
     }
 }
 
-/// Datagrams of 200 clients. SYNs would not fill a table: half-open flows make room for each other.
+/// Datagrams of 200 clients.
 fn crowd(vip: &str, ttl: u8) -> impl Iterator<Item = Vec<u8>> {
     let ip = Ip::new(CLIENT, vip).ttl(ttl);
     (0..200).map(move |client| ip.udp(20_000 + client, 80, b"hello"))
@@ -410,6 +410,29 @@ fn d60_a_full_flow_table_stops_no_direct_routing() {
         outcome.metrics.contains(failures),
         "200 clients and 16 flows"
     );
+}
+
+#[test]
+fn d60_a_flood_of_syns_is_forwarded_and_told() {
+    let crowd = |ttl| {
+        let ip = Ip::new(CLIENT, VIP).ttl(ttl);
+        (0..200).map(move |client| ip.tcp(20_000 + client, 80, SYN, b""))
+    };
+    let replay = Replay {
+        ports: vec![port()],
+        services: json!([service(VIP, "dr", "tcp")]),
+        flows: 16,
+        frames: vec![crowd(64).map(|packet| from_router(&packet)).collect()],
+    };
+    let Some(outcome) = replay.run() else { return };
+    let wanted: Vec<_> = crowd(63).map(|packet| to_server(&packet)).collect();
+    assert_frames(&outcome.out[0], &wanted);
+    assert_eq!(outcome.flows.len(), 16);
+    let deferred = "weir_flows_deferred_total{worker=\"0\"} 184\n";
+    assert!(outcome.metrics.contains(deferred), "{}", outcome.metrics);
+    let mut texts = outcome.problems.iter().map(|problem| &problem["text"]);
+    let told = "flow table full: 16 flows, 16 of them half open";
+    assert!(texts.any(|text| text == told), "{:?}", outcome.problems);
 }
 
 #[test]

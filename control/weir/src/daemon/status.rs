@@ -157,12 +157,12 @@ fn stalled(list: &mut Vec<Problem>, shared: &Shared, limit: Duration) {
     }
 }
 
-/// Flow tables without room. Each family has its own; they are counted together.
+/// Flow tables without room. Each family has its own; their flows are counted together.
 fn full(list: &mut Vec<Problem>, shared: &Shared) {
     for (index, worker) in shared.workers.iter().enumerate() {
         let counters = &worker.stats.counters;
         let (flows, half_open) = (counters.flows.value(), counters.flows_half_open.value());
-        if flows < shared.flows_per_worker {
+        if counters.flow_tables_full.value() == 0 {
             continue;
         }
         let text = format!("flow table full: {flows} flows, {half_open} of them half open");

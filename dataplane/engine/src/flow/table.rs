@@ -219,11 +219,17 @@ impl<A: Address> FlowTable<A> {
         self.half_open as usize
     }
 
+    /// Whether no flow fits unless another one ends.
+    #[inline]
+    pub const fn is_full(&self) -> bool {
+        self.len as usize == self.entries.len()
+    }
+
     /// Whether the table is full, and many of its flows are half open.
     #[inline]
     pub const fn is_flooded(&self) -> bool {
-        let (len, half_open) = (self.len as usize, self.half_open as usize);
-        len == self.entries.len() && half_open > 0 && half_open >= len / HALF_OPEN_SHARE
+        let half_open = self.half_open as usize;
+        self.is_full() && half_open > 0 && half_open >= self.entries.len() / HALF_OPEN_SHARE
     }
 
     /// Flows that fit.
