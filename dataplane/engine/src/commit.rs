@@ -3,7 +3,7 @@
 use weir_wire::icmp::Cause;
 
 use crate::counters::{Gauge, ServerCounters};
-use crate::decide::{Change, Serve};
+use crate::decide::{Change, Serve, Then};
 use crate::engine::State;
 use crate::family::Ip;
 use crate::flow::tcp::{TcpEvent, Timeouts};
@@ -38,8 +38,8 @@ pub(crate) fn commit<A: Ip>(
         .map_or(&TIMEOUTS, |service| &service.timeouts);
     state.expect(tables, serve.service, serve.server);
     match &serve.change {
-        Change::None => {}
-        Change::Defer => state.defer(timeouts, now),
+        Change::Defer if matches!(serve.then, Then::Send(_)) => state.defer(timeouts, now),
+        Change::None | Change::Defer => {}
         Change::Error(index) => {
             // What the client's side complains about, the server has sent.
             if serve.direction == Direction::Forward {

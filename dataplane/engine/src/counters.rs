@@ -227,9 +227,11 @@ pub struct WorkerCounters {
     pub flows_half_open: Counter,
     /// Flow tables without room now: none, one family's, or both.
     pub flow_tables_full: Counter,
+    /// Those among them of which an eighth and more is half open.
+    pub flow_tables_flooded: Counter,
     /// Flows that were forwarded without an entry because the table was full.
     pub flow_insert_failures: Counter,
-    /// SYNs that were forwarded without a flow, because the table was full of half-open ones.
+    /// SYNs that were forwarded without a flow, because the table was flooded.
     pub flows_deferred: Counter,
     /// Flows that ended by time-out.
     pub flows_expired: Counter,
@@ -261,6 +263,7 @@ impl WorkerCounters {
             flows: Counter::default(),
             flows_half_open: Counter::default(),
             flow_tables_full: Counter::default(),
+            flow_tables_flooded: Counter::default(),
             flow_insert_failures: Counter::default(),
             flows_deferred: Counter::default(),
             flows_expired: Counter::default(),

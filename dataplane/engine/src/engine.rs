@@ -20,7 +20,7 @@ use crate::limits::{ANSWER_CLIENTS, ClientBuckets, FRAGMENTS, TokenBucket};
 use crate::pipeline::Stage;
 use crate::scheduler::SchedulerState;
 use crate::tables::{AnswerLimits, Service, Tables};
-use crate::time::{Ticks, Time};
+use crate::time::Time;
 
 /// What an engine needs to know at start.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +79,8 @@ pub(crate) struct State {
     adoption: Adoption,
     /// Until then, packets of flows that were forwarded without state may still come.
     pub(crate) stateless_until: Time,
+    /// Until then, second packets of deferred flows may still come.
+    pub(crate) deferred_until: Time,
     /// Identification of the next packet that may be fragmented on its way.
     pub(crate) next_id: u32,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -132,6 +134,7 @@ impl Engine {
                 generations: vec![0; servers].into(),
                 adoption: Adoption::new(services),
                 stateless_until: Time::ZERO,
+                deferred_until: Time::ZERO,
                 next_id: u32::from_le_bytes([low, high, high, low]),
                 counters,
             },
@@ -285,26 +288,24 @@ impl State {
             .flows_half_open
             .set((self.v4.half_open() + self.v6.half_open()) as u64);
         let full = u64::from(self.v4.is_full()) + u64::from(self.v6.is_full());
+        let flooded = u64::from(self.v4.is_flooded()) + u64::from(self.v6.is_flooded());
         self.counters.flow_tables_full.set(full);
+        self.counters.flow_tables_flooded.set(flooded);
     }
 
     /// A flow is forwarded without an entry: all its packets will come without one, for as long as
     /// it may live.
     pub(crate) fn forward_without_state(&mut self, timeouts: &Timeouts, now: Time) {
-        self.expect_strays(timeouts.tcp(TcpState::Established), now);
+        let life = timeouts.tcp(TcpState::Established).as_duration();
+        self.stateless_until = self.stateless_until.max(now + life);
     }
 
     /// A SYN is forwarded without a flow, which its client's next packet is to begin.
     #[inline]
     pub(crate) fn defer(&mut self, timeouts: &Timeouts, now: Time) {
         self.counters.flows_deferred.add(1);
-        self.expect_strays(timeouts.tcp(TcpState::SynRecv), now);
-    }
-
-    /// Packets of flows that have no entry may come for so long.
-    #[inline]
-    fn expect_strays(&mut self, life: Ticks, now: Time) {
-        self.stateless_until = self.stateless_until.max(now + life.as_duration());
+        let life = timeouts.tcp(TcpState::SynRecv).as_duration();
+        self.deferred_until = self.deferred_until.max(now + life);
     }
 
     /// Whether the limits allow one more answer to anybody.

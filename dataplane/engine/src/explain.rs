@@ -359,8 +359,8 @@ impl<'a> Walk<'a> {
 }
 
 /// Why a SYN goes on without a flow.
-const DEFERRED: &str = "for the flow table is full of half-open flows (a flood of SYNs?): the flow \
-    begins when the client answers the server";
+const DEFERRED: &str = "for the flow table is full, and an eighth of it or more half open (a flood \
+    of SYNs?): the flow begins when the client answers the server";
 
 fn describe(server: &Server) -> String {
     let mut text = format!("{} weight {}", server.address, server.weight);

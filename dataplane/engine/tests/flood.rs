@@ -13,7 +13,7 @@ use weir_engine::flow::tcp::TcpState;
 use weir_engine::tables::Mode;
 use weir_engine::testing::TestFrame;
 use weir_engine::testing::world::{Sent, ServiceSpec, Spec, World, ip};
-use weir_engine::verdict::{DropReason, Verdict};
+use weir_engine::verdict::{DropReason, PuntClass, Verdict};
 use weir_engine::{FlowCursor, FlowView};
 use weir_wire::addr::{L4Port, Protocol};
 
@@ -86,7 +86,8 @@ fn d60_a_flood_into_a_full_table_moves_nothing_and_whoever_answers_gets_a_flow()
         assert_eq!(counters.flows_half_open.value(), 48, "{mode:?}");
         assert_eq!(counters.flows_deferred.value(), 952);
         assert_eq!(counters.flow_insert_failures.value(), 0);
-        assert_eq!(counters.flow_tables_full.value(), 1);
+        let full = (&counters.flow_tables_full, &counters.flow_tables_flooded);
+        assert_eq!((full.0.value(), full.1.value()), (1, 1));
         assert_eq!(counters.services[0].connections.value(), 64);
         // More new clients than one, and both servers get some.
         let mut servers = Vec::new();
@@ -150,6 +151,60 @@ fn d60_where_replies_are_ambiguous_flows_begin_with_their_syn_in_any_case() {
     flood(&mut world, 1000);
     assert_eq!(world.counters().flows_deferred.value(), 0);
     assert_eq!(flows(&world).len(), CAPACITY, "the oldest make room");
+}
+
+#[test]
+fn d60_what_cannot_be_told_without_a_flow_is_reset_as_ever_or_scheduled_where_sloppy() {
+    for sloppy in [false, true] {
+        let mut spec = spec(Mode::Nat).with(ServiceSpec::tcp("10.9.9.8", 80, Mode::Dr, &[11, 12]));
+        spec.services[0].sloppy = sloppy;
+        let mut world = flooded(&spec);
+        for server in world.tables.servers.iter_mut().flatten() {
+            server.stateless = server.mode == Mode::Dr;
+        }
+        assert!(world.counters().flows_deferred.value() > 0);
+        let sent = send(&mut world, Tcp::ack(client(1)));
+        if sloppy {
+            assert!(matches!(sent.verdict, Verdict::Forward(_)));
+        } else {
+            assert_eq!(sent.verdict, Verdict::Drop(DropReason::NoFlow));
+            assert_eq!(sent.out[0].1[47], 0x04, "RST");
+        }
+    }
+}
+
+#[test]
+fn d60_a_host_whose_address_was_forged_resets_what_it_did_not_ask_for() {
+    for mode in MODES {
+        let mut world = flooded(&spec(mode));
+        let first = server(&mut world, Tcp::syn(client(1)));
+        let reset = Tcp::with_flags(client(1), 0x04);
+        assert_eq!(server(&mut world, reset), first);
+        assert_eq!(state_of(&world, client(1)), None);
+    }
+}
+
+#[test]
+fn d56_d60_a_server_s_own_datagrams_are_its_own_in_a_flood_too() {
+    let mut names = ServiceSpec::tcp("10.9.9.9", 53, Mode::Nat, &[11, 12]);
+    names.protocol = Protocol::UDP;
+    let mut world = flooded(&spec(Mode::Dr).with(names));
+    assert!(world.counters().flows_deferred.value() > 0);
+    let own = frames::udp_reply(client(7), 53, 11);
+    let verdict = world.send(1, TestFrame::new(&own)).verdict;
+    assert_eq!(verdict, Verdict::Punt(PuntClass::Routed));
+}
+
+#[test]
+fn d60_only_what_is_forwarded_was_deferred() {
+    let mut world = flooded(&spec(Mode::Dr));
+    let before = world.counters().flows_deferred.value();
+    let mut frame = Tcp::syn(client(1)).frame();
+    frame[22] = 1;
+    frames::fix_ip(&mut frame);
+    let verdict = world.send(0, TestFrame::new(&frame)).verdict;
+    assert_eq!(verdict, Verdict::Drop(DropReason::TtlExpired));
+    assert_eq!(world.counters().flows_deferred.value(), before);
 }
 
 #[test]

@@ -14,7 +14,8 @@ pub type Inspect = Box<dyn FnOnce(&Engine, &Tables, Time) + Send>;
 
 /// One command; a worker obeys a bounded number of them per turn.
 pub enum Command {
-    /// Forward by these from the next burst on; the old ones are given back, never freed here.
+    /// Forward by these as soon as they have been fetched; the old ones are given back, never
+    /// freed here.
     Adopt(Arc<Tables>),
     /// Answer a question (`weir explain`, `weir show flows`).
     Inspect(Inspect),

@@ -86,10 +86,13 @@ impl Line {
     /// Notes that what is pending found no room.
     fn refuse(&mut self, now: u64) {
         let refused = self.pending.len() as u64;
+        let calm = &mut self.books.refused_calm;
         if refused > 0 {
             self.books.refused += refused;
-            let calm = &mut self.books.refused_calm;
             self.refusals.add(now, refused, |refused| *calm += refused);
+        } else {
+            // Before the pulse forgets.
+            self.refusals.pass(now, |refused| *calm += refused);
         }
     }
 

@@ -136,9 +136,11 @@ impl Core {
     ) -> Result<Self, Failure> {
         let turns = Arc::new(Turns::default());
         let own = Arc::clone(&turns);
-        let mut beats = Beats::new(clock, Arc::clone(&pulse));
+        let beating = Arc::clone(&pulse);
         let (seen, traces) = channel();
         let body = move || {
+            // On this core: it is the one whose quickest beat counts.
+            let mut beats = Beats::new(clock, beating);
             loop {
                 let wanted = own.wanted.load(Ordering::Acquire);
                 if own.running.load(Ordering::Relaxed) != wanted {
@@ -161,6 +163,7 @@ impl Core {
                             own.watched.load(Ordering::Relaxed),
                             &mut beats.heart,
                         );
+                        own.slow.set(beats.heart.slow());
                         own.wanted.store(NONE, Ordering::Release);
                         // Whoever wanted it may have gone.
                         let _ = seen.send(trace);

@@ -161,6 +161,14 @@ impl Settling {
         self.slots.push_back((slot, values));
     }
 
+    /// Passes older values to `calm` where none is added.
+    #[inline]
+    pub(crate) fn pass(&mut self, now: u64, mut calm: impl FnMut(u64)) {
+        if !self.slots.is_empty() {
+            self.settle(now / SLOT, &mut calm);
+        }
+    }
+
     /// Passes on what is old enough at a slot.
     fn settle(&mut self, now: u64, calm: &mut impl FnMut(u64)) {
         while let Some((slot, _)) = self.slots.front()

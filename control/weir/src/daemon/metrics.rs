@@ -113,7 +113,7 @@ fn flow_counters(families: &mut Families, shared: &Shared) {
         ),
         (
             "weir_flows_deferred_total",
-            "SYNs forwarded without an entry, because the flow table was full of half-open flows.",
+            "SYNs forwarded without an entry: the flow table was full, much of it half open.",
             |c| c.flows_deferred.value(),
         ),
         (

@@ -2,8 +2,6 @@
 
 use core::time::Duration;
 
-use weir_engine::limits::HALF_OPEN_SHARE;
-
 use super::api::Api;
 use super::shared::Shared;
 use super::snapshot::{ControlView, seconds};
@@ -166,8 +164,8 @@ fn full(list: &mut Vec<Problem>, shared: &Shared) {
             continue;
         }
         let text = format!("flow table full: {flows} flows, {half_open} of them half open");
-        let fix = if half_open >= shared.flows_per_worker / HALF_OPEN_SHARE as u64 {
-            "a flood of SYNs? Flows go on; new ones begin when clients answer, by consistent hashing"
+        let fix = if counters.flow_tables_flooded.value() > 0 {
+            "a flood of SYNs? Flows go on; new ones begin by consistent hashing when clients answer"
         } else {
             "raise runtime.flows_per_worker: new flows go by consistent hashing, without state"
         };

@@ -50,26 +50,43 @@ pub(super) fn start<A: Ip>(
         None | Some(TcpEvent::Syn) => {
             choose(view, subject, packet, service, replaced, Choice::Scheduler)
         }
-        Some(TcpEvent::Rst) => Plan::Drop(DropReason::NoFlow, None),
-        Some(TcpEvent::Ack | TcpEvent::Fin) => {
-            // Where flows went without state or through another director a while ago, their
-            // packets must find the same server.
-            let choice = if flows_may_be_unknown(view, packet.dst, service) {
-                Choice::Stateless
-            } else if service.sloppy {
-                Choice::Scheduler
-            } else {
-                return Plan::Drop(DropReason::NoFlow, Some(Answer::Reset));
-            };
-            choose(view, subject, packet, service, replaced, choice)
+        Some(event) => mid_stream(view, subject, packet, service, replaced, event),
+    }
+}
+
+/// A segment of a connection that is not known here.
+///
+/// Where flows went without state or through another director a while ago, their packets must find
+/// the same server, if that can be told without a flow.
+fn mid_stream<A: Ip>(
+    view: View<'_>,
+    subject: &Subject<A>,
+    packet: &Parsed<A>,
+    service: &Service,
+    replaced: Option<FlowIndex>,
+    event: TcpEvent,
+) -> Plan<A> {
+    let known = flows_may_be_unknown(view, packet.dst, service)
+        .then(|| service::pick_stateless(view, service, &subject.key))
+        .flatten();
+    match (event, known) {
+        (TcpEvent::Rst, Some((server, _))) => {
+            let rewrite = forward_rewrite(server, &subject.key, None);
+            deliver(view, packet, server, Change::None, rewrite)
         }
+        (TcpEvent::Rst, None) => Plan::Drop(DropReason::NoFlow, None),
+        (_, Some(_)) => choose(view, subject, packet, service, replaced, Choice::Stateless),
+        (_, None) if service.sloppy => {
+            choose(view, subject, packet, service, replaced, Choice::Scheduler)
+        }
+        (_, None) => Plan::Drop(DropReason::NoFlow, Some(Answer::Reset)),
     }
 }
 
 /// Whether flows to a VIP may be alive that this worker does not know: the table was full, or
 /// another director had the VIP until a while ago (D55).
 fn flows_may_be_unknown<A: Ip>(view: View<'_>, vip: A, service: &Service) -> bool {
-    if view.now < view.state.stateless_until {
+    if view.now < view.state.stateless_until.max(view.state.deferred_until) {
         return true;
     }
     let role = A::family(view.tables).vips.get(&vip).map(|vip| vip.role);
