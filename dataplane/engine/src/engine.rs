@@ -155,6 +155,7 @@ impl Engine {
             self.state.counters.flows_expired.add(expired as u64);
             self.state.publish_flows();
         }
+        self.state.publish_room();
     }
 
     /// Shows live flows to `f`, from `cursor` on, looking at no more than `budget` entries. Returns
@@ -287,6 +288,10 @@ impl State {
         self.counters
             .flows_half_open
             .set((self.v4.half_open() + self.v6.half_open()) as u64);
+    }
+
+    /// Publishes whether there is room: once per loop, not with each flow.
+    fn publish_room(&self) {
         let full = u64::from(self.v4.is_full()) + u64::from(self.v6.is_full());
         let flooded = u64::from(self.v4.is_flooded()) + u64::from(self.v6.is_flooded());
         self.counters.flow_tables_full.set(full);

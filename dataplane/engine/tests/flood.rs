@@ -82,6 +82,7 @@ fn d60_a_flood_into_a_full_table_moves_nothing_and_whoever_answers_gets_a_flow()
             own.push(first);
         }
         flood(&mut world, 1000);
+        world.engine.expire(world.now, 0);
         let counters = world.counters();
         assert_eq!(counters.flows_half_open.value(), 48, "{mode:?}");
         assert_eq!(counters.flows_deferred.value(), 952);
