@@ -13,7 +13,7 @@ use core::net::IpAddr;
 use weir_wire::addr::{L4Port, Protocol};
 use weir_wire::parse::Parsed;
 
-use self::miss::{Choice, choose, error_without_flow, reply_without_flow, start};
+use self::miss::{choose, error_without_flow, reply_without_flow, start};
 pub(crate) use self::miss::{is_deferred, new_flow, without_state};
 use crate::answer::Answer;
 use crate::classify::{Part, Subject};
@@ -188,14 +188,7 @@ fn gone<A: Ip>(
         _ if anew => start(view, subject, packet, Some(index)),
         OnServerGone::Drop => Plan::Drop(DropReason::ServerGone, None),
         OnServerGone::Reset => Plan::Drop(DropReason::ServerGone, Some(Answer::Reset)),
-        OnServerGone::Reschedule => choose(
-            view,
-            subject,
-            packet,
-            service,
-            Some(index),
-            Choice::Scheduler,
-        ),
+        OnServerGone::Reschedule => choose(view, subject, packet, service, Some(index)),
     }
 }
 

@@ -114,13 +114,15 @@ fn foresee(world: &mut World, tables: &Tables) {
     }
 }
 
+/// Begins a connection; how many the second service counts then.
+fn syn(world: &mut World, n: u8) -> u64 {
+    world.send(0, TestFrame::new(&Tcp::syn(frames::client(n)).frame()));
+    world.counters().services[1].connections.value()
+}
+
 #[test]
 fn what_was_foreseen_of_slots_that_keep_their_service_and_of_others_comes_true() {
     let mut world = World::new(&spec());
-    let syn = |world: &mut World, n| {
-        world.send(0, TestFrame::new(&Tcp::syn(frames::client(n)).frame()));
-        world.counters().services[1].connections.value()
-    };
     assert_eq!(syn(&mut world, 1), 1);
     let same = spec().tables(2);
     foresee(&mut world, &same);
@@ -141,10 +143,6 @@ fn what_was_foreseen_of_slots_that_keep_their_service_and_of_others_comes_true()
 #[test]
 fn what_was_foreseen_is_forgotten_where_a_slot_changes_hands_first() {
     let mut world = World::new(&spec());
-    let syn = |world: &mut World, n| {
-        world.send(0, TestFrame::new(&Tcp::syn(frames::client(n)).frame()));
-        world.counters().services[1].connections.value()
-    };
     assert_eq!(syn(&mut world, 1), 1);
     world.tables = renamed(2, "other");
     world.engine.begin_adoption(&world.tables);

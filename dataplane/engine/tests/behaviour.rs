@@ -6,6 +6,7 @@ mod frames;
 use std::time::Duration;
 
 use frames::{Tcp, client, echo, mac_of, udp, udp_reply};
+use weir_engine::Ingress;
 use weir_engine::flow::FlowState;
 use weir_engine::flow::tcp::TcpState;
 use weir_engine::id::{DeviceId, PortId};
@@ -14,7 +15,6 @@ use weir_engine::tables::{Mode, OnServerGone, Role, Unserved, Vip};
 use weir_engine::testing::TestFrame;
 use weir_engine::testing::world::{Sent, ServiceSpec, Spec, World, ip};
 use weir_engine::verdict::{DropReason, PuntClass, Verdict, Wait};
-use weir_engine::{FlowCursor, FlowView, Ingress};
 use weir_wire::addr::Protocol;
 
 const VIP: &str = "10.9.9.9";
@@ -42,16 +42,6 @@ fn server(sent: &Sent) -> u8 {
         sent.verdict
     );
     sent.out[0].1[5]
-}
-
-fn flows(world: &World) -> Vec<FlowView> {
-    let (mut found, mut cursor) = (Vec::new(), Some(FlowCursor::default()));
-    while let Some(at) = cursor {
-        cursor = world
-            .engine
-            .flows(world.now, at, 64, &mut |flow| found.push(flow));
-    }
-    found
 }
 
 fn gauges(world: &World, server: usize) -> (u32, u32) {
@@ -120,7 +110,7 @@ fn two_packets_of_a_new_flow_in_one_burst_find_the_same_server() {
     let verdicts = world.burst(Ingress::Device(DeviceId(0)), &mut frames);
     assert_eq!(verdicts, [Verdict::Forward(PortId(1)); 2]);
     assert_eq!(frames[0].bytes()[..6], frames[1].bytes()[..6]);
-    assert_eq!(flows(&world).len(), 1);
+    assert_eq!(world.flows().len(), 1);
 }
 
 #[test]
@@ -136,7 +126,7 @@ fn d53_a_syn_on_a_closing_flow_is_rescheduled_and_forwarded() {
     send(&mut world, &Tcp::fin(client(1)).frame());
     let again = server(&send(&mut world, &Tcp::syn(client(1)).frame()));
     assert_ne!(again, first);
-    let all = flows(&world);
+    let all = world.flows();
     assert_eq!(
         (all.len(), all[0].state),
         (1, FlowState::Tcp(TcpState::SynRecv))
@@ -279,7 +269,7 @@ fn d12_no_nonsense_creates_state() {
         let dropped = Verdict::Drop(DropReason::BogusTcpFlags);
         assert_eq!(sent.verdict, dropped, "flags {flags:#x}");
     }
-    assert!(flows(&world).is_empty());
+    assert!(world.flows().is_empty());
 }
 
 #[test]
@@ -492,7 +482,7 @@ fn d47_a_frame_for_an_unresolved_neighbour_is_held_unchanged_and_tried_again() {
         Some((PortId(1), ip("10.1.0.12")))
     );
     assert_eq!(sent.frame.bytes(), frame);
-    assert!(flows(&world).is_empty(), "what is held has started nothing");
+    assert!(world.flows().is_empty(), "what is held has started nothing");
     spec.neighbours = neighbours;
     world.swap(spec.tables(2));
     world.counters().held.set(0);
@@ -524,7 +514,7 @@ fn d60_a_full_table_goes_on_without_state_and_refuses_nobody() {
             "both servers are used"
         );
         assert_eq!(world.counters().flow_insert_failures.value(), 40);
-        assert_eq!(flows(&world).len(), 8, "established flows are safe");
+        assert_eq!(world.flows().len(), 8, "established flows are safe");
     }
 }
 
@@ -569,7 +559,7 @@ fn d37_an_icmp_error_without_a_flow_follows_maglev() {
         let chosen = server(&send(&mut a, &Tcp::syn(client(n)).frame()));
         let error = frames::frag_needed(client(n), 80, 1400);
         assert_eq!(server(&send(&mut b, &error)), chosen);
-        assert!(flows(&b).is_empty(), "D35: errors create nothing");
+        assert!(b.flows().is_empty(), "D35: errors create nothing");
     }
     let mut world = World::new(&spec(Mode::Dr));
     let verdict = send(&mut world, &frames::frag_needed(client(1), 80, 1400)).verdict;
@@ -581,8 +571,8 @@ fn d35_an_icmp_error_neither_refreshes_nor_closes_a_flow() {
     let mut world = World::new(&spec(Mode::Dr));
     send(&mut world, &Tcp::syn(client(1)).frame());
     world.pass(Duration::from_secs(30));
-    let before = flows(&world);
+    let before = world.flows();
     let sent = send(&mut world, &frames::frag_needed(client(1), 80, 1400));
     assert_eq!(server(&sent), 12);
-    assert_eq!(flows(&world), before);
+    assert_eq!(world.flows(), before);
 }

@@ -14,7 +14,6 @@ use weir_engine::tables::Mode;
 use weir_engine::testing::TestFrame;
 use weir_engine::testing::world::{Sent, ServiceSpec, Spec, World, ip};
 use weir_engine::verdict::{DropReason, PuntClass, Verdict};
-use weir_engine::{FlowCursor, FlowView};
 use weir_wire::addr::{L4Port, Protocol};
 
 const VIP: &str = "10.9.9.9";
@@ -42,17 +41,8 @@ fn server(world: &mut World, segment: Tcp) -> u8 {
     sent.out[0].1[5]
 }
 
-fn flows(world: &World) -> Vec<FlowView> {
-    let (mut found, mut cursor) = (Vec::new(), Some(FlowCursor::default()));
-    while let Some(at) = cursor {
-        let mut note = |flow| found.push(flow);
-        cursor = world.engine.flows(world.now, at, CAPACITY, &mut note);
-    }
-    found
-}
-
 fn state_of(world: &World, client: Ipv4Addr) -> Option<FlowState> {
-    let flow = flows(world).into_iter();
+    let flow = world.flows().into_iter();
     let mut own = flow.filter(|flow| flow.client.0 == client);
     own.next().map(|flow| flow.state)
 }
@@ -151,7 +141,7 @@ fn d60_where_replies_are_ambiguous_flows_begin_with_their_syn_in_any_case() {
     }
     flood(&mut world, 1000);
     assert_eq!(world.counters().flows_deferred.value(), 0);
-    assert_eq!(flows(&world).len(), CAPACITY, "the oldest make room");
+    assert_eq!(world.flows().len(), CAPACITY, "the oldest make room");
 }
 
 #[test]

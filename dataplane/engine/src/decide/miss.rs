@@ -1,7 +1,7 @@
 //! Packets without a flow: may one start with it, which server takes it, and what becomes of those
 //! that may not or have no room.
 
-use weir_wire::addr::{L4Port, Protocol};
+use weir_wire::addr::Protocol;
 use weir_wire::parse::{Fragment, Parsed};
 use weir_wire::tcp::TcpFlags;
 
@@ -11,7 +11,7 @@ use crate::classify::{Subject, nat_source};
 use crate::family::Ip;
 use crate::flow::tcp::{TcpEvent, TcpState};
 use crate::flow::{FlowIndex, FlowKey, FlowState, FlowTable, NewFlow, ReturnPath};
-use crate::service;
+use crate::service::{self, Cursor};
 use crate::tables::{Mode, NatSource, Role, Server, Service, Unserved};
 use crate::verdict::{DropReason, PuntClass};
 
@@ -47,9 +47,7 @@ pub(super) fn start<A: Ip>(
     }
     match event(packet) {
         None if tcp => Plan::Drop(DropReason::NoFlow, None),
-        None | Some(TcpEvent::Syn) => {
-            choose(view, subject, packet, service, replaced, Choice::Scheduler)
-        }
+        None | Some(TcpEvent::Syn) => choose(view, subject, packet, service, replaced),
         Some(event) => mid_stream(view, subject, packet, service, replaced, event),
     }
 }
@@ -70,15 +68,10 @@ fn mid_stream<A: Ip>(
         .then(|| service::pick_stateless(view, service, &subject.key))
         .flatten();
     match (event, known) {
-        (TcpEvent::Rst, Some((server, _))) => {
-            let rewrite = forward_rewrite(server, &subject.key, None);
-            deliver(view, packet, server, Change::None, rewrite)
-        }
+        (TcpEvent::Rst, Some((server, _))) => pass(view, subject, packet, server, Change::None),
         (TcpEvent::Rst, None) => Plan::Drop(DropReason::NoFlow, None),
-        (_, Some(_)) => choose(view, subject, packet, service, replaced, Choice::Stateless),
-        (_, None) if service.sloppy => {
-            choose(view, subject, packet, service, replaced, Choice::Scheduler)
-        }
+        (_, Some(_)) => begin(view, subject, packet, service, replaced, known),
+        (_, None) if service.sloppy => choose(view, subject, packet, service, replaced),
         (_, None) => Plan::Drop(DropReason::NoFlow, Some(Answer::Reset)),
     }
 }
@@ -115,56 +108,61 @@ fn unserved<A: Ip>(view: View<'_>, packet: &Parsed<A>) -> Plan<A> {
     }
 }
 
-/// By what a new flow's server is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
-    /// The service's scheduler.
-    Scheduler,
-    /// The consistent hash, which needs no memory.
-    Stateless,
+/// Sends a packet that has no flow to a server.
+fn pass<A: Ip>(
+    view: View<'_>,
+    subject: &Subject<A>,
+    packet: &Parsed<A>,
+    server: &Server,
+    change: Change<A>,
+) -> Plan<A> {
+    let rewrite = forward_rewrite(server, &subject.key, None);
+    deliver(view, packet, server, change, rewrite)
 }
 
-/// Chooses a server for a new flow.
+/// Lets the service's scheduler choose a server for a new flow, unless that is deferred.
 pub(super) fn choose<A: Ip>(
     view: View<'_>,
     subject: &Subject<A>,
     packet: &Parsed<A>,
     service: &Service,
     replaced: Option<FlowIndex>,
-    choice: Choice,
 ) -> Plan<A> {
     let key = &subject.key;
-    if key.client_port == L4Port::NONE || key.remote_port == L4Port::NONE {
-        return Plan::Drop(DropReason::BogusTcpFlags, None);
-    }
-    let anew = choice == Choice::Scheduler && replaced.is_none();
-    if anew
+    if replaced.is_none()
+        && key.has_ports()
         && is_deferred(A::flows(view.state), event(packet))
         && let Some((server, _)) = service::pick_stateless(view, service, key)
     {
-        let rewrite = forward_rewrite(server, key, None);
-        return deliver(view, packet, server, Change::Defer, rewrite);
+        return pass(view, subject, packet, server, Change::Defer);
     }
-    let picked = match choice {
-        Choice::Scheduler => service::pick(view, service, &subject.key),
-        Choice::Stateless => service::pick_stateless(view, service, &subject.key),
-    };
+    let picked = service::pick(view, service, key);
+    begin(view, subject, packet, service, replaced, picked)
+}
+
+/// Begins a flow with the server that was picked for it.
+fn begin<A: Ip>(
+    view: View<'_>,
+    subject: &Subject<A>,
+    packet: &Parsed<A>,
+    service: &Service,
+    replaced: Option<FlowIndex>,
+    picked: Option<(&Server, Cursor)>,
+) -> Plan<A> {
+    let key = &subject.key;
+    if !key.has_ports() {
+        return Plan::Drop(DropReason::BogusTcpFlags, None);
+    }
     let Some((server, cursor)) = picked else {
         return Plan::Drop(DropReason::NoServer, Some(Answer::PortUnreachable));
     };
     let flow = new_flow(service, server, key, event(packet));
-    let rewrite = forward_rewrite(server, &subject.key, None);
-    deliver(
-        view,
-        packet,
-        server,
-        Change::Start {
-            replaced,
-            flow,
-            cursor,
-        },
-        rewrite,
-    )
+    let change = Change::Start {
+        replaced,
+        flow,
+        cursor,
+    };
+    pass(view, subject, packet, server, change)
 }
 
 /// Whether a packet goes on without a flow, which its client's next one is to begin: SYNs into a
@@ -214,10 +212,7 @@ pub(crate) fn without_state<A: Ip>(
         return Plan::Drop(DropReason::FlowTableFull, None);
     };
     match service::pick_stateless(view, service, &subject.key) {
-        Some((server, _)) => {
-            let rewrite = forward_rewrite(server, &subject.key, None);
-            deliver(view, packet, server, Change::None, rewrite)
-        }
+        Some((server, _)) => pass(view, subject, packet, server, Change::None),
         None => Plan::Drop(DropReason::FlowTableFull, None),
     }
 }
@@ -237,10 +232,7 @@ pub(super) fn error_without_flow<A: Ip>(
         .filter(consistent)
         .and_then(|service| service::pick_stateless(view, service, &subject.key));
     match server {
-        Some((server, _)) => {
-            let rewrite = forward_rewrite(server, &subject.key, None);
-            deliver(view, packet, server, Change::None, rewrite)
-        }
+        Some((server, _)) => pass(view, subject, packet, server, Change::None),
         None => Plan::Drop(DropReason::IcmpNoFlow, None),
     }
 }

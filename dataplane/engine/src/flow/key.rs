@@ -38,6 +38,12 @@ impl<A: Address> FlowKey<A> {
             protocol: self.protocol,
         }
     }
+
+    /// Whether both ends have a port: a flow may begin only between such.
+    #[inline(always)]
+    pub(crate) fn has_ports(&self) -> bool {
+        self.client_port != L4Port::NONE && self.remote_port != L4Port::NONE
+    }
 }
 
 /// The hash of a flow key: its high half names buckets, its low 16 bits are the tag.

@@ -269,8 +269,7 @@ fn is_plain_syn(flags: TcpFlags) -> bool {
 /// looks like them.
 #[inline(always)]
 pub(super) fn may_speak<A: Ip>(tables: &Tables, key: &FlowKey<A>) -> bool {
-    key.client_port != L4Port::NONE
-        && key.remote_port != L4Port::NONE
+    key.has_ports()
         && !key.client.is_martian_source()
         && !A::family(tables).own.may_hold(key.client)
 }

@@ -21,7 +21,7 @@ use crate::tables::{
 };
 use crate::time::Time;
 use crate::verdict::Verdict;
-use crate::{Engine, EngineConfig, EngineMemory, Ingress, Outcome};
+use crate::{Engine, EngineConfig, EngineMemory, FlowCursor, FlowView, Ingress, Outcome};
 
 /// A server to be.
 #[derive(Clone, Debug)]
@@ -501,6 +501,16 @@ impl World {
         tables.seal();
         self.engine.adopt(&tables);
         self.tables = tables;
+    }
+
+    /// All live flows.
+    pub fn flows(&self) -> Vec<FlowView> {
+        let (mut found, mut cursor) = (Vec::new(), Some(FlowCursor::default()));
+        while let Some(at) = cursor {
+            let mut note = |flow| found.push(flow);
+            cursor = self.engine.flows(self.now, at, 64, &mut note);
+        }
+        found
     }
 
     /// The counters.

@@ -222,13 +222,7 @@ impl Twins {
                 let bytes = (incoming.bytes.value(), outgoing.bytes.value());
                 (packets, bytes, gauges, s.connections.value())
             });
-            let mut flows = Vec::new();
-            let mut cursor = Some(weir_engine::FlowCursor::default());
-            while let Some(from) = cursor {
-                cursor = world
-                    .engine
-                    .flows(world.now, from, 1024, &mut |flow| flows.push(flow));
-            }
+            let flows = world.flows();
             let dropped = counters
                 .dropped
                 .iter()
