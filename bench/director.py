@@ -25,6 +25,7 @@ PREFIX = {4: 24, 6: 64}
 ROUTER, DIRECTOR, GATE = 1, 2, 9  # host numbers
 IPIP = {4: 4, 6: 41}  # protocol numbers of what is inside a tunnel
 ACTIVE = 2  # weir_vrrp_state
+SCRAPE_ERROR = 0.005  # of frames: a scrape reads one counter after the other, and frames go on
 
 Metric = re.compile(r"^(\w+)(?:\{(.*?)\})? (\S+)$", re.M)
 
@@ -254,7 +255,7 @@ class Weir(Daemon):
             f"punts: {seen.labelled('weir_punts_total', 'reason')}":
                 since("weir_punts_total") != 0,
             f"{received} frames came, {forwarded} were forwarded":
-                received == 0 or abs(forwarded - received) > 0.001 * received,
+                received == 0 or abs(forwarded - received) > SCRAPE_ERROR * received,
             f"connections per server {connections}":
                 len(connections) != SERVERS or any(abs(n - share) >= 1 for n in connections),
             "no room for a flow": seen.total("weir_flow_insert_failures_total") != 0,

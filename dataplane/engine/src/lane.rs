@@ -4,6 +4,8 @@
 //! established flow would have to visit the three of them, and would ask each of them things that
 //! are the same for every packet until the next tables.
 
+use core::net::Ipv4Addr;
+
 use crate::flow::tcp::TcpState;
 use crate::id::{PortId, ServerId, ServiceId};
 use crate::rewrite::Exit;
@@ -16,7 +18,7 @@ use crate::warm::warm_part;
 #[derive(Debug, Default)]
 pub struct Lanes {
     lanes: Box<[Lane]>,
-    /// Of those behind a tunnel, which have no room for it: the outer header.
+    /// Of those behind a tunnel: the outer header. A lane has no room for IPv6's.
     outers: Box<[Option<Outer>]>,
 }
 
@@ -35,6 +37,8 @@ pub(crate) struct Lane {
     pub(crate) exit: Exit,
     /// For how long flows may be idle: established ones of TCP, and those of UDP.
     idle: (Ticks, Ticks),
+    /// The ends of the tunnel, for [`Job::Wrap`].
+    ends: (Ipv4Addr, Ipv4Addr),
 }
 
 const _: () = assert!(size_of::<Lane>() == 64);
@@ -47,8 +51,10 @@ pub(crate) enum Job {
     Direct,
     /// The server's address and port too (NAT).
     Translate,
-    /// A header around them (TUN).
+    /// A header of IPv4 around them (TUN).
     Wrap,
+    /// The same of IPv6.
+    WrapV6,
     /// A tag, and whatever the server's mode asks for.
     Tagged,
     /// The way back (NAT): no lane's, for it leads to clients.
@@ -57,20 +63,23 @@ pub(crate) enum Job {
 
 impl Job {
     /// All of them, by their numbers.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Direct,
         Self::Translate,
         Self::Wrap,
+        Self::WrapV6,
         Self::Tagged,
         Self::Reply,
     ];
 
-    const fn of(mode: Mode, exit: &Exit) -> Self {
-        match mode {
-            Mode::Dr | Mode::Nat | Mode::Tunnel if !exit.is_untagged() => Self::Tagged,
-            Mode::Dr => Self::Direct,
-            Mode::Nat => Self::Translate,
-            Mode::Tunnel => Self::Wrap,
+    const fn of(mode: Mode, outer: Option<Outer>, exit: &Exit) -> Self {
+        match (mode, outer) {
+            _ if !exit.is_untagged() => Self::Tagged,
+            (Mode::Dr, _) => Self::Direct,
+            (Mode::Nat, _) => Self::Translate,
+            (Mode::Tunnel, Some(Outer::V4(..))) => Self::Wrap,
+            // Without an outer header the way is not known either.
+            (Mode::Tunnel, Some(Outer::V6(..)) | None) => Self::WrapV6,
         }
     }
 }
@@ -80,6 +89,12 @@ impl Lane {
     #[inline(always)]
     pub(crate) const fn idle(&self) -> (Ticks, Ticks) {
         self.idle
+    }
+
+    /// The outer header of what is wrapped in IPv4.
+    #[inline(always)]
+    pub(crate) const fn outer_v4(&self) -> Outer {
+        Outer::V4(self.ends.0, self.ends.1)
     }
 
     /// Of a slot without a server.
@@ -94,6 +109,7 @@ impl Lane {
         room: 0,
         exit: Exit::NONE,
         idle: (Ticks::MAX, Ticks::MAX),
+        ends: (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED),
     };
 
     /// The lane of a server; `None` if its service is missing.
@@ -101,14 +117,19 @@ impl Lane {
         let timeouts = &tables.service(server.service)?.timeouts;
         let way = way(server, tables);
         let exit = way.map_or(Exit::NONE, |(_, exit, _)| exit);
+        let outer = Outer::of(server);
         Some(Self {
             id: server.id,
             service: server.service,
-            job: Job::of(server.mode, &exit),
+            job: Job::of(server.mode, outer, &exit),
             port: way.map_or(PortId(0), |(port, ..)| port),
             room: way.map_or(0, |(.., room)| room),
             exit,
             idle: (timeouts.tcp(TcpState::Established), timeouts.udp()),
+            ends: match outer {
+                Some(Outer::V4(source, destination)) => (source, destination),
+                Some(Outer::V6(..)) | None => Self::NONE.ends,
+            },
         })
     }
 }

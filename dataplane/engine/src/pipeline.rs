@@ -152,7 +152,7 @@ impl<A: Ip> Default for FamilyKeys<A> {
     fn default() -> Self {
         let none = Key {
             hash: FlowHash::default(),
-            hint: Hint::Absent,
+            hint: Hint::ABSENT,
             straight: Straight::NONE,
         };
         Self {
@@ -214,7 +214,7 @@ impl Stage {
     ) {
         let Self { work, keys } = self;
         (keys.v4.count, keys.v6.count) = (0, 0);
-        let mut recogniser = Recogniser::new((tables, now), state.worker, ingress);
+        let mut recogniser = Recogniser::new((tables, now), ingress);
         let memo = Memo::default();
         let mut entry = Entry {
             state,
@@ -369,7 +369,7 @@ impl<A: Ip> Key<A> {
         if self.straight.opens() {
             !flows.is_flooded()
         } else {
-            self.hint == Hint::Absent
+            self.hint == Hint::ABSENT
         }
     }
 }
@@ -386,15 +386,23 @@ impl<A: Ip> FamilyKeys<A> {
         let at = self.count;
         self.keys[at].hash = hash;
         // Until the hints are found, or for good if that has been done already.
-        self.keys[at].hint = Hint::Absent;
+        self.keys[at].hint = Hint::ABSENT;
         self.count += 1;
         at
     }
 
     #[inline(always)]
     fn find_hints(&mut self, flows: &FlowTable<A>) {
-        for key in &mut self.keys[..self.count] {
+        let keys = &mut self.keys[..self.count];
+        let mut left_home = false;
+        for key in &mut *keys {
             key.hint = flows.find_hint(key.hash);
+            left_home |= key.hint == Hint::ELSEWHERE;
+        }
+        if left_home {
+            for key in keys.iter_mut().filter(|key| key.hint == Hint::ELSEWHERE) {
+                key.hint = flows.find_hint_elsewhere(key.hash);
+            }
         }
     }
 }

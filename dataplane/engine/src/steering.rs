@@ -98,6 +98,12 @@ impl Steering {
         ))
     }
 
+    /// Whether this worker owns all flows of this client address and L4 port.
+    #[inline(always)]
+    pub fn owns<A: Address>(&self, worker: WorkerId, client: A, port: L4Port) -> bool {
+        self.is_single() || self.owner(client, port) == worker
+    }
+
     /// The worker that puts a fragmented packet of this client and IP identification in order.
     #[inline]
     pub fn fragment_owner<A: Address>(&self, client: A, id: u32) -> WorkerId {
@@ -109,11 +115,12 @@ impl Steering {
 
 #[inline]
 fn toeplitz(words: &Words, address: &[u8], port: [u8; 2]) -> u32 {
-    let input = address.iter().chain(&port);
-    words
-        .iter()
-        .zip(input)
-        .fold(0, |hash, (word, &octet)| hash ^ word[usize::from(octet)])
+    let (of_address, of_port) = words.split_at(address.len().min(INPUT_MAX));
+    let hash_of = |words: &[[u32; 256]], octets: &[u8]| {
+        let words = words.iter().zip(octets);
+        words.fold(0, |hash, (word, &octet)| hash ^ word[usize::from(octet)])
+    };
+    hash_of(of_address, address) ^ hash_of(of_port, &port)
 }
 
 /// The 32 key bits that begin at `bit`.

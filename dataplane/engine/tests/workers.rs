@@ -157,3 +157,38 @@ fn both_directions_of_a_nat_flow_belong_to_one_worker() {
     }
     assert_eq!(seen, [true; 3]);
 }
+
+#[test]
+fn no_worker_begins_a_flow_of_anothers() {
+    let specs = [spec(Mode::Dr), udp_spec(Mode::Nat)];
+    let first = |spec: &Spec, n| match spec.services[0].protocol {
+        Protocol::UDP => udp(client(n), 53, &[7; 20]),
+        _ => Tcp::syn(client(n)).frame(),
+    };
+    // With room for all flows, and flooded.
+    for (spec, room) in specs.iter().flat_map(|spec| [(spec, 64), (spec, 2)]) {
+        let mut spec = spec.clone();
+        spec.workers = 3;
+        let workers = (0..3).map(WorkerId);
+        let mut worlds: Vec<World> = workers
+            .map(|id| World::of_worker(&spec, room, id))
+            .collect();
+        let mut owners = Vec::new();
+        for n in 0..40 {
+            // Each meets the frame among others, as a device would deliver it.
+            let frame = TestFrame::new(&first(&spec, n));
+            let verdicts: Vec<_> = worlds
+                .iter_mut()
+                .map(|world| world.send(0, frame.clone()).verdict)
+                .collect();
+            let begins = |verdict: &Verdict| matches!(verdict, Verdict::Forward(_));
+            let owner = verdicts.iter().position(begins).expect("one owns it");
+            for (at, verdict) in verdicts.iter().enumerate() {
+                let to_owner = Verdict::HandOver(WorkerId(u16::try_from(owner).unwrap()));
+                assert!(at == owner || *verdict == to_owner, "{n}: {verdicts:?}");
+            }
+            owners.push(owner);
+        }
+        assert!((0..3).all(|worker| owners.contains(&worker)), "{owners:?}");
+    }
+}

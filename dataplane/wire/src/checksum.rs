@@ -152,10 +152,13 @@ pub fn of(bytes: &[u8]) -> Checksum {
     Sum::new().over(bytes).finish()
 }
 
-/// The checksum, as a number, of a header that is still words in host order, its field zero.
+/// The checksum of a header that is still words, each with its octets as they will lie in memory,
+/// its field zero.
 #[inline(always)]
-pub(crate) fn of_words(words: &[u32; 5]) -> u16 {
-    !fold(fold_u64(words.iter().map(|&word| u64::from(word)).sum()))
+pub(crate) fn of_words(words: &[u32; 5]) -> Checksum {
+    let sum = fold(fold_u64(words.iter().map(|&word| u64::from(word)).sum()));
+    // The sum of words as they lie is the sum as it lies (RFC 1071 section 2 B).
+    Checksum((!sum).to_ne_bytes())
 }
 
 /// Whether the 20 octets of an option-less IPv4 header sum up. Branch-free.

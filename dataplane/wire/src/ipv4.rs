@@ -341,16 +341,17 @@ pub fn emit(out: &mut [u8; HEADER_LEN], repr: &Ipv4Repr) {
     // Summed up as words, before they are octets: what has just been written octet by octet cannot
     // be read as words without waiting for it.
     let mut words = [
-        u32::from_be_bytes([0x45, repr.tos, len_hi, len_lo]),
-        u32::from_be_bytes([id_hi, id_lo, flags, 0]),
-        u32::from_be_bytes([repr.ttl, repr.protocol.0, 0, 0]),
-        repr.src.to_bits(),
-        repr.dst.to_bits(),
+        u32::from_ne_bytes([0x45, repr.tos, len_hi, len_lo]),
+        u32::from_ne_bytes([id_hi, id_lo, flags, 0]),
+        u32::from_ne_bytes([repr.ttl, repr.protocol.0, 0, 0]),
+        u32::from_ne_bytes(repr.src.octets()),
+        u32::from_ne_bytes(repr.dst.octets()),
     ];
-    words[2] |= u32::from(checksum::of_words(&words));
+    let Checksum([sum_hi, sum_lo]) = checksum::of_words(&words);
+    words[2] |= u32::from_ne_bytes([0, 0, sum_hi, sum_lo]);
     let (places, _) = out.as_chunks_mut::<4>();
     for (place, word) in places.iter_mut().zip(words) {
-        *place = word.to_be_bytes();
+        *place = word.to_ne_bytes();
     }
 }
 

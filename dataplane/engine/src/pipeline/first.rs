@@ -206,7 +206,8 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
             event,
         } = first;
         let (tables, now) = (self.tables, self.now);
-        if !may_speak(tables, key) || decide::is_deferred(A::flows(state), event) {
+        let here = may_speak(tables, key) && is_owned(tables, state, key);
+        if !here || decide::is_deferred(A::flows(state), event) {
             return None;
         }
         let service = self.listening.service(tables, key)?;
@@ -272,6 +273,14 @@ pub(super) fn may_speak<A: Ip>(tables: &Tables, key: &FlowKey<A>) -> bool {
     key.has_ports()
         && !key.client.is_martian_source()
         && !A::family(tables).own.may_hold(key.client)
+}
+
+/// Whether a flow is this worker's to begin. Another's may come by the straight line, which asks
+/// nobody: a flow that is known is one's own.
+#[inline(always)]
+pub(super) fn is_owned<A: Ip>(tables: &Tables, state: &State, key: &FlowKey<A>) -> bool {
+    let steering = &tables.steering;
+    steering.owns(state.worker, key.client, key.client_port)
 }
 
 impl<'a, A: Ip> Road<'a, A> {

@@ -59,6 +59,16 @@ impl<A: Ip> Straight<A> {
         self.opens
     }
 
+    /// A reply, of what was taken for a client's packet.
+    #[inline(always)]
+    fn turned_back(self) -> Self {
+        Self {
+            key: self.key.reversed(),
+            direction: Direction::Reverse,
+            ..self
+        }
+    }
+
     /// A packet to a VIP.
     #[inline(always)]
     fn forward(

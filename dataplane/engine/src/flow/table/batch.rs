@@ -1,25 +1,28 @@
 //! Lookup of a whole burst in stages, so that memory latencies overlap.
 //!
 //! Each stage touches only what the stage before has asked the memory for: first all buckets, then
-//! the entries that tags point to (or the other bucket, for keys that may live there), then keys.
+//! the entries that tags point to, then keys. A key that may have left home takes a stage of its own
+//! between: its other bucket first. In a full table one NAT flow in twenty has, and if it were
+//! looked for when its turn comes, the burst would wait for memory that often.
 //! Callers that have other work for the burst between stages call them one by one.
 
 use weir_prefetch::{prefetch_index, prefetch_whole};
 use weir_wire::addr::Address;
 
-use super::{Direction, FlowEntry, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
+use super::{Bucket, Direction, FlowEntry, FlowHash, FlowIndex, FlowKey, FlowTable, Found};
 use crate::time::{Tick, Time};
 
-/// Where a key may be found, by its tag.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Hint {
+/// Where a key may be found, by its tag: in the entry of this number, or else wherever a full
+/// search finds it. No entry has the numbers below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Hint(u32);
+
+impl Hint {
     /// Nowhere.
-    #[default]
-    Absent,
-    /// In this entry, or else wherever a full search finds it.
-    Entry(FlowIndex),
-    /// Not at home, but keys have left home.
-    Elsewhere,
+    pub const ABSENT: Self = Self(u32::MAX);
+    /// Not at home, but keys have left home: [`FlowTable::find_hint_elsewhere`] tells.
+    pub const ELSEWHERE: Self = Self(u32::MAX - 1);
 }
 
 /// A moment in a table's life: what was found absent then is so until the next flow is entered.
@@ -36,7 +39,7 @@ impl<A: Address> FlowTable<A> {
     /// Whether a key with this hint, found at this moment, surely has no flow, nor an expired one.
     #[inline(always)]
     pub fn is_absent(&self, hint: Hint, moment: Moment) -> bool {
-        hint == Hint::Absent && self.entered == moment.0
+        hint == Hint::ABSENT && self.entered == moment.0
     }
 
     /// Stage 1: asks for the home bucket of a key.
@@ -51,21 +54,36 @@ impl<A: Address> FlowTable<A> {
         let (home, tag) = (hash.home(self.bucket_count), hash.tag());
         let bucket = &self.buckets[home as usize];
         if let Some(slot) = bucket.first(tag) {
-            let index = bucket.index(slot);
-            prefetch_whole(self.entries, index as usize);
-            Hint::Entry(FlowIndex(index))
+            self.hint_at(bucket, slot)
         } else if bucket.has_departed() {
             prefetch_index(self.buckets, self.other(home, tag) as usize);
-            Hint::Elsewhere
+            Hint::ELSEWHERE
         } else {
-            Hint::Absent
+            Hint::ABSENT
         }
+    }
+
+    /// Stage 2 again, for keys with the hint [`Hint::ELSEWHERE`]: the other bucket, which the first
+    /// look at them has asked for.
+    #[inline(never)]
+    pub fn find_hint_elsewhere(&self, hash: FlowHash) -> Hint {
+        let (home, tag) = (hash.home(self.bucket_count), hash.tag());
+        let bucket = &self.buckets[self.other(home, tag) as usize];
+        let slot = bucket.first(tag);
+        slot.map_or(Hint::ABSENT, |slot| self.hint_at(bucket, slot))
+    }
+
+    #[inline(always)]
+    fn hint_at(&self, bucket: &Bucket, slot: usize) -> Hint {
+        let index = bucket.index(slot);
+        prefetch_whole(self.entries, index as usize);
+        Hint(index)
     }
 
     /// Stage 3: compares the key. A live flow, as [`FlowTable::lookup`] would find it.
     ///
     /// The table may have changed since stage 2: a flow that was inserted for an earlier packet of
-    /// the burst is not found by an `Absent` hint. Look such a key up before inserting it.
+    /// the burst is not found by an absent hint. Look such a key up before inserting it.
     #[inline(always)]
     pub fn confirm(
         &self,
@@ -74,14 +92,17 @@ impl<A: Address> FlowTable<A> {
         hint: Hint,
         now: Time,
     ) -> Option<Found> {
-        let index = match hint {
-            Hint::Absent => return None,
-            Hint::Elsewhere => return self.search(key, hash, now),
-            Hint::Entry(index) => index,
+        let Some(entry) = self.entries.get(hint.0 as usize) else {
+            return match hint {
+                Hint::ABSENT => None,
+                _ => self.search(key, hash, now),
+            };
         };
-        let entry = self.entry(index);
         match entry.direction_of(key) {
-            Some(direction) if entry.is_live(now.tick()) => Some(Found { index, direction }),
+            Some(direction) if entry.is_live(now.tick()) => Some(Found {
+                index: FlowIndex(hint.0),
+                direction,
+            }),
             Some(Direction::Forward | Direction::Reverse) | None => self.search(key, hash, now),
         }
     }
@@ -95,10 +116,7 @@ impl<A: Address> FlowTable<A> {
         direction: Direction,
         now: Tick,
     ) -> Option<&mut FlowEntry<A>> {
-        let Hint::Entry(index) = hint else {
-            return None;
-        };
-        let entry = self.entries.get_mut(index.0 as usize)?;
+        let entry = self.entries.get_mut(hint.0 as usize)?;
         (entry.is(key, direction) && entry.is_live(now)).then_some(entry)
     }
 
@@ -127,14 +145,23 @@ impl<A: Address> FlowTable<A> {
         const BATCH_MAX: usize = 64;
         for (keys, found) in keys.chunks(BATCH_MAX).zip(found.chunks_mut(BATCH_MAX)) {
             let mut hashes = [FlowHash::default(); BATCH_MAX];
-            let mut hints = [Hint::Absent; BATCH_MAX];
+            let mut hints = [Hint::ABSENT; BATCH_MAX];
             let hashes = &mut hashes[..keys.len()];
             for (hash, key) in hashes.iter_mut().zip(keys) {
                 *hash = self.hash(key);
                 self.prefetch_bucket(*hash);
             }
+            let mut left_home = false;
             for (hint, hash) in hints.iter_mut().zip(&*hashes) {
                 *hint = self.find_hint(*hash);
+                left_home |= *hint == Hint::ELSEWHERE;
+            }
+            if left_home {
+                for (hint, hash) in hints.iter_mut().zip(&*hashes) {
+                    if *hint == Hint::ELSEWHERE {
+                        *hint = self.find_hint_elsewhere(*hash);
+                    }
+                }
             }
             let stages = keys.iter().zip(hashes.iter().zip(hints));
             for ((key, (&hash, hint)), found) in stages.zip(found) {

@@ -127,6 +127,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
                 Job::Direct => self.forwards::<I, { Job::Direct as usize }>(state, rest),
                 Job::Translate => self.forwards::<I, { Job::Translate as usize }>(state, rest),
                 Job::Wrap => self.forwards::<I, { Job::Wrap as usize }>(state, rest),
+                Job::WrapV6 => self.forwards::<I, { Job::WrapV6 as usize }>(state, rest),
                 Job::Tagged => self.forwards::<I, { Job::Tagged as usize }>(state, rest),
                 Job::Reply => self.replies::<I>(state, rest),
             };
@@ -350,6 +351,10 @@ impl<A: Ip> Carrier<'_, A> {
             Job::Direct => in_place::direct::<A, I>(frame, packet.len, &lane.exit),
             Job::Translate => translate::<A, I>(frame, packet, to, &lane.exit),
             Job::Wrap => {
+                let id = state.take_id_u16();
+                in_place::wrap::<A, I>(frame, packet.len, lane.outer_v4(), id, &lane.exit)
+            }
+            Job::WrapV6 => {
                 let outer = self.lanes.outer(lane).ok_or(DropReason::NoRoute)?;
                 let id = state.take_id_u16();
                 in_place::wrap::<A, I>(frame, packet.len, outer, id, &lane.exit)

@@ -11,7 +11,7 @@ use crate::family::Ip;
 use crate::flow::Direction;
 use crate::io::Io;
 use crate::pipeline::Key;
-use crate::pipeline::first::may_speak;
+use crate::pipeline::first::{is_owned, may_speak};
 use crate::service;
 use crate::verdict::Verdict;
 
@@ -31,7 +31,8 @@ impl<A: Ip> Carrier<'_, A> {
     ) -> Option<Verdict> {
         let (tables, now) = (self.tables, self.now);
         let key = packet.client_key()?;
-        if !A::flows(state).is_flooded() || !may_speak(tables, key) {
+        let here = may_speak(tables, key) && is_owned(tables, state, key);
+        if !here || !A::flows(state).is_flooded() {
             return None;
         }
         let service = self.listening.service(tables, key)?;

@@ -8,7 +8,6 @@ use super::{L3, Straight};
 use crate::engine::State;
 use crate::family::Ip;
 use crate::flow::{Direction, FlowKey, FlowTable};
-use crate::id::WorkerId;
 use crate::io::Io;
 use crate::pipeline::{FamilyKeys, Ingress, Key, Keys, Row, Span, prefetch_ahead};
 use crate::tables::{Family, Port, Role, Tables};
@@ -35,7 +34,6 @@ const SYN: u8 = 0x02;
 #[derive(Debug)]
 pub(crate) struct Recogniser<'a> {
     tables: &'a Tables,
-    worker: WorkerId,
     now: Time,
     port: &'a Port,
     /// The MAC that the packet before went to: the port's own, or an Active virtual one.
@@ -45,11 +43,24 @@ pub(crate) struct Recogniser<'a> {
     pub(crate) v6: Known<Ipv6Addr>,
 }
 
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entered {
+    /// It goes the way that the packet before went.
+    AsExpected,
+    /// It goes the other way.
+    Turned,
+    /// It is not entered.
+    Not,
+}
+
 /// What is known of a family for the length of a burst.
 #[derive(Debug)]
 pub(crate) struct Known<A> {
     /// The Active VIP that the packet before went to: the next one mostly goes there too.
     vip: Option<A>,
+    /// Which way the packet before went.
+    direction: Direction,
     /// Whether there may be replies at all.
     translates: bool,
 }
@@ -58,6 +69,7 @@ impl<A: Ip> Known<A> {
     fn new(family: &Family<A>) -> Self {
         Self {
             vip: None,
+            direction: Direction::Forward,
             translates: !(family.nat_sources.is_empty() && family.nat_hosts.is_empty()),
         }
     }
@@ -67,7 +79,6 @@ impl<'a> Recogniser<'a> {
     /// For bursts from a device with an untagged port; no other bursts have a straight line.
     pub(in crate::pipeline) fn new(
         (tables, now): (&'a Tables, Time),
-        worker: WorkerId,
         ingress: Ingress,
     ) -> Option<Self> {
         let Ingress::Device(device) = ingress else {
@@ -77,7 +88,6 @@ impl<'a> Recogniser<'a> {
         let port = tables.port(port)?;
         Some(Self {
             tables,
-            worker,
             now,
             port,
             mac: mac_word(port.mac),
@@ -103,7 +113,7 @@ impl<'a> Recogniser<'a> {
     }
 
     /// The same for one family.
-    #[inline(never)]
+    #[inline(always)]
     fn enter<A: Ip, I: Io>(
         &mut self,
         frames: &[I::Frame],
@@ -112,49 +122,116 @@ impl<'a> Recogniser<'a> {
     ) -> Option<Span> {
         let flows = A::flows(state);
         let first = keys.count;
-        let free = keys.keys.get_mut(first..).unwrap_or_default();
-        let mut len = 0;
+        loop {
+            let frames = frames.get(keys.count - first..).unwrap_or_default();
+            let turned = match A::known(self).direction {
+                Direction::Forward => self.forwards::<A, I>(frames, flows, keys),
+                Direction::Reverse => self.replies::<A, I>(frames, flows, keys),
+            };
+            if !turned {
+                break;
+            }
+        }
+        let len = keys.count - first;
+        (len > 0).then_some(Span { first, len })
+    }
+
+    /// Enters packets in a loop that expects clients'. Returns whether it stopped because a packet
+    /// that it has entered was none.
+    #[inline(never)]
+    fn forwards<A: Ip, I: Io>(
+        &mut self,
+        frames: &[I::Frame],
+        flows: &FlowTable<A>,
+        keys: &mut FamilyKeys<A>,
+    ) -> bool {
+        self.each::<A, I>(frames, keys, |known, key, packet| {
+            key.straight = packet;
+            let flow = &packet.key;
+            if A::known(known).vip == Some(flow.remote) {
+                key.seek(flows, flow);
+                Entered::AsExpected
+            } else {
+                known.enter_another(flows, key)
+            }
+        })
+    }
+
+    /// The same for replies.
+    #[inline(never)]
+    fn replies<A: Ip, I: Io>(
+        &mut self,
+        frames: &[I::Frame],
+        flows: &FlowTable<A>,
+        keys: &mut FamilyKeys<A>,
+    ) -> bool {
+        self.each::<A, I>(frames, keys, |known, key, packet| {
+            let reply = packet.turned_back();
+            if known.is_reply(&packet.key) {
+                key.straight = reply;
+                key.seek(flows, &reply.key);
+                Entered::AsExpected
+            } else {
+                key.straight = packet;
+                known.enter_another(flows, key)
+            }
+        })
+    }
+
+    /// Recognises packets and lets `enter` enter them, until one is not or turns the other way.
+    /// Returns whether it was the latter.
+    #[inline(always)]
+    fn each<A: Ip, I: Io>(
+        &mut self,
+        frames: &[I::Frame],
+        keys: &mut FamilyKeys<A>,
+        enter: impl Fn(&mut Self, &mut Key<A>, Straight<A>) -> Entered,
+    ) -> bool {
+        let free = keys.keys.get_mut(keys.count..).unwrap_or_default();
+        let (mut len, mut turned) = (0, false);
         for (key, frame) in free.iter_mut().zip(frames) {
             prefetch_ahead::<I>(frames, len);
             let octets = (I::head(frame), I::len(frame));
             let Some(packet) = A::recognise(self, octets) else {
                 break;
             };
-            key.straight = packet;
-            if A::known(self).vip == Some(packet.key.remote) && self.owns(&packet.key) {
-                key.seek(flows, &packet.key);
-            } else if !self.enter_another(flows, key) {
-                break;
+            match enter(self, key, packet) {
+                Entered::AsExpected => len += 1,
+                Entered::Turned => {
+                    (len, turned) = (len + 1, true);
+                    break;
+                }
+                Entered::Not => break,
             }
-            len += 1;
         }
         keys.count += len;
-        (len > 0).then_some(Span { first, len })
+        turned
     }
 
-    /// Enters a packet that goes to another address than the one before, if it goes to an Active
-    /// VIP too, or is from and to hosts that are none of ours, and is this worker's.
+    /// Enters a packet that goes to another address than the one before, or the other way, if it
+    /// goes to an Active VIP too or may be a reply.
     #[inline(never)]
-    fn enter_another<A: Ip>(&mut self, flows: &FlowTable<A>, key: &mut Key<A>) -> bool {
-        let packet = &mut key.straight;
-        let FlowKey { client, remote, .. } = packet.key;
-        let own = &A::family(self.tables).own;
-        if own.may_hold(remote) {
-            if !self.is_active_vip(remote) {
-                return false;
-            }
-        } else if A::known(self).translates && !own.may_hold(client) {
-            packet.direction = Direction::Reverse;
-            packet.key = packet.key.reversed();
+    fn enter_another<A: Ip>(&mut self, flows: &FlowTable<A>, key: &mut Key<A>) -> Entered {
+        if self.is_reply(&key.straight.key) {
+            key.straight = key.straight.turned_back();
+        } else if !self.is_active_vip(key.straight.key.remote) {
+            return Entered::Not;
+        }
+        let (flow, direction) = (key.straight.key, key.straight.direction);
+        key.seek(flows, &flow);
+        let known = A::known(self);
+        if core::mem::replace(&mut known.direction, direction) == direction {
+            Entered::AsExpected
         } else {
-            return false;
+            Entered::Turned
         }
-        let flow = packet.key;
-        let owned = self.owns(&flow);
-        if owned {
-            key.seek(flows, &flow);
-        }
-        owned
+    }
+
+    /// Whether a packet is from and to hosts that are none of ours, as only replies may be.
+    #[inline(always)]
+    fn is_reply<A: Ip>(&mut self, key: &FlowKey<A>) -> bool {
+        let own = &A::family(self.tables).own;
+        A::known(self).translates && !own.may_hold(key.remote) && !own.may_hold(key.client)
     }
 
     /// IPv4 without options, whole, and TTL to spare. `len` is the whole frame's.
@@ -237,13 +314,6 @@ impl<'a> Recogniser<'a> {
         ))
     }
 
-    /// Whether a flow is this worker's.
-    #[inline(always)]
-    fn owns<A: Ip>(&self, key: &FlowKey<A>) -> bool {
-        let steering = &self.tables.steering;
-        steering.is_single() || steering.owner(key.client, key.client_port) == self.worker
-    }
-
     /// Whether a frame goes to a MAC of ours.
     #[inline(always)]
     fn is_ours<const N: usize>(&mut self, h: &[u8; N]) -> bool {
@@ -262,8 +332,11 @@ impl<'a> Recogniser<'a> {
         ours
     }
 
-    /// Looks a VIP up and remembers it if it is served here.
+    /// Looks an address up, and remembers it if it is a VIP that is served here.
     fn is_active_vip<A: Ip>(&mut self, address: A) -> bool {
+        if !A::family(self.tables).own.may_hold(address) {
+            return false;
+        }
         let vip = A::family(self.tables).vips.get(&address);
         let active =
             vip.is_some_and(|vip| vip.role.at(&self.tables.leases, self.now) == Role::Active);

@@ -2,9 +2,9 @@
 
 use core::net::Ipv4Addr;
 
-use super::{at, flow, get, key, nobody, table};
+use super::{V4, at, flow, get, key, nobody, table};
 use crate::flow::tcp::TcpState;
-use crate::flow::{Ended, FlowEntry, InsertError, ReturnPath};
+use crate::flow::{Direction, Ended, FlowEntry, FlowHash, Hint, InsertError, ReturnPath};
 
 #[test]
 fn d60_a_syn_flood_into_a_full_table_evicts_half_open_flows_only() {
@@ -80,4 +80,46 @@ fn d60_closing_flows_make_room_after_half_open_ones_and_established_ones_never()
         Err(InsertError::Full)
     );
     assert_eq!((table.half_open, table.closing), (0, 0));
+}
+
+/// Hints after both looks, and whether the second one was needed.
+fn hint(table: &V4, hash: FlowHash) -> (Hint, bool) {
+    match table.find_hint(hash) {
+        Hint::ELSEWHERE => (table.find_hint_elsewhere(hash), true),
+        hint => (hint, false),
+    }
+}
+
+#[test]
+fn in_a_full_table_hints_lead_to_every_flow_and_to_no_other() {
+    let mut table = table(60_000);
+    for n in 0..60_000 {
+        let new = flow(n, ReturnPath::Through, TcpState::Established);
+        table.insert(&new, at(0), &mut nobody).unwrap();
+    }
+    let mut left_home = 0;
+    for n in 0..60_000 {
+        let forward = key(n);
+        let found = get(&table, &forward, at(1)).unwrap();
+        let reverse = table.entry(found.index).reverse_key().unwrap();
+        for (key, direction) in [(forward, Direction::Forward), (reverse, Direction::Reverse)] {
+            let hash = table.hash(&key);
+            let (hint, elsewhere) = hint(&table, hash);
+            left_home += u32::from(elsewhere);
+            assert_ne!(hint, Hint::ABSENT, "{n}");
+            let confirmed = table.confirm(&key, hash, hint, at(1)).unwrap();
+            assert_eq!(
+                (confirmed.index, confirmed.direction),
+                (found.index, direction)
+            );
+        }
+    }
+    assert!(
+        left_home > 2_000,
+        "{left_home} of 120,000 keys had left home"
+    );
+    let strangers = (60_000..120_000).map(key);
+    let led = strangers.filter(|key| hint(&table, table.hash(key)).0 != Hint::ABSENT);
+    let led = led.count();
+    assert!(led < 600, "{led} of 60,000 strangers share a tag");
 }
