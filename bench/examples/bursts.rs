@@ -16,9 +16,11 @@ use std::process::ExitCode;
 use weir_bench::pipeline::{Bursts, Site, World};
 use weir_bench::{BURST, Rounds, datagram, keys, keys_v6, new_flow, segment};
 use weir_engine::flow::{FlowKey, FlowMemory, FlowTable, HashKey};
+use weir_engine::id::WorkerId;
 use weir_engine::maglev::ClientHash;
 use weir_engine::maglev::ClusterKey;
 use weir_engine::scheduler::SchedulerKind;
+use weir_engine::steering::{DEFAULT_KEY, Steering};
 use weir_engine::tables::Mode;
 use weir_engine::time::Time;
 use weir_wire::addr::Address;
@@ -32,6 +34,7 @@ const CASES: &[&str] = &[
     "dr-v4",
     "dr-v6",
     "dr-v4-tcp",
+    "dr-v4-shared",
     "nat-v4",
     "nat-v6",
     "nat-v4-reply",
@@ -86,6 +89,7 @@ fn run(case: &str, size: Size) -> Option<usize> {
         "dr-v4" => established(dr, frames(&keys(size.flows)), size),
         "dr-v6" => established(dr.v6(), frames(&keys_v6(size.flows)), size),
         "dr-v4-tcp" => connected(dr.tcp(), size),
+        "dr-v4-shared" => established(dr.shared(), frames(&owned(size.flows)), size),
         "nat-v4" => established(nat, frames(&keys(size.flows)), size),
         "nat-v6" => established(nat.v6(), frames(&keys_v6(size.flows)), size),
         "nat-v4-reply" => answered(nat, frames(&keys(size.flows)), size),
@@ -124,6 +128,16 @@ fn run(case: &str, size: Size) -> Option<usize> {
 
 fn frames<A: Address>(keys: &[FlowKey<A>]) -> Vec<Vec<u8>> {
     keys.iter().map(datagram).collect()
+}
+
+/// Keys of as many flows of the first of two workers.
+fn owned(flows: u32) -> Vec<FlowKey<Ipv4Addr>> {
+    let steering = Steering::new(2, DEFAULT_KEY);
+    let own = |key: &FlowKey<_>| steering.owns(WorkerId(0), key.client, key.client_port);
+    let mut keys = keys(4 * flows);
+    keys.retain(own);
+    keys.truncate(flows as usize);
+    keys
 }
 
 /// Frames written into buffers: what the harness itself costs.

@@ -111,6 +111,8 @@ pub struct Site {
     pub scheduler: SchedulerKind,
     /// How many there are, 200 at most.
     pub servers: u8,
+    /// How many workers share the clients; the world is the first's.
+    pub workers: u16,
 }
 
 impl Site {
@@ -122,7 +124,15 @@ impl Site {
             protocol: Protocol::UDP,
             scheduler: SchedulerKind::RoundRobin,
             servers: 8,
+            workers: 1,
         }
+    }
+
+    /// The same with two workers.
+    #[must_use]
+    pub const fn shared(mut self) -> Self {
+        self.workers = 2;
+        self
     }
 
     /// The same over IPv6.
@@ -165,6 +175,7 @@ impl Site {
         service.protocol = self.protocol;
         service.scheduler = self.scheduler;
         let mut spec = Spec::standard();
+        spec.workers = self.workers;
         for number in 0..self.servers {
             let address = self.server(number);
             service.servers.push(ServerSpec {

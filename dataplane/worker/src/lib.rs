@@ -26,4 +26,4 @@ pub use io::DpdkIo;
 pub use mesh::{ControlEnd, ControlLink, DeviceQueues, WorkerParts, build, control_link};
 pub use poll::{Worker, WorkerConfig};
 pub use punt::Punt;
-pub use stats::{BURST_BUCKETS, WorkerStats};
+pub use stats::{BURST_BUCKETS, TURN_BUCKETS, WorkerStats, turn_bound};

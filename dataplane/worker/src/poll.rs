@@ -194,10 +194,10 @@ impl Worker {
     /// Publishes how the loop is doing.
     fn account(&self, now: Time, moved: usize) {
         let end = Time::from_nanos(self.clock.nanos());
+        let taken = end.as_nanos().saturating_sub(now.as_nanos());
+        self.stats.count_turn(taken);
         if moved > 0 {
-            self.stats
-                .busy
-                .add(end.as_nanos().saturating_sub(now.as_nanos()));
+            self.stats.busy.add(taken);
         }
         self.stats
             .elapsed

@@ -1,10 +1,10 @@
 //! `/metrics`: every name of INTERFACES §4 that this release has, read at the moment of the scrape.
 
 use weir_control::uplink::UplinkDrop;
-use weir_engine::counters::{Outcomes, ServerCounters, WorkerCounters};
+use weir_engine::counters::{Counter, Outcomes, ServerCounters, WorkerCounters};
 use weir_engine::tables::Tables;
 use weir_engine::verdict::{DropReason, PuntClass};
-use weir_worker::BURST_BUCKETS;
+use weir_worker::{BURST_BUCKETS, TURN_BUCKETS, turn_bound};
 
 use super::families::Families;
 use super::shared::Shared;
@@ -187,6 +187,19 @@ fn loop_health(families: &mut Families, shared: &Shared) {
             buckets.map(|(bound, count)| (*bound as f64, count.value())),
             0,
             counters.received.packets.value() as f64,
+        );
+    });
+    let name = "weir_worker_turn_seconds";
+    let mut family = families.histogram(name, "How long turns of a worker's loop took.");
+    per_worker(shared, |worker, stats, _| {
+        let turns = stats.turns.each_ref().map(Counter::value);
+        let bounds = (0..TURN_BUCKETS).map(|bucket| turn_bound(bucket) as f64 / 1e9);
+        let total = stats.turning.value() as f64 / 1e9;
+        family.add_histogram(
+            &[("worker", worker)],
+            bounds.zip(turns),
+            turns[TURN_BUCKETS],
+            total,
         );
     });
     families
