@@ -3,7 +3,7 @@
 //! pauses, latency.
 //!
 //! ```text
-//! rig ROW [--pairs N] [--window SECONDS] [--flows N] [--workers N]
+//! rig ROW [--pairs N] [--window SECONDS] [--flows N]
 //! ```
 //!
 //! Prints one JSON object; `bench/churn.py` makes rows of it. Rows whose frames must have been lost
@@ -43,7 +43,6 @@ fn run() -> Result<(), Failure> {
         pairs: 5,
         window: 2.0,
         flows: 1 << 20,
-        workers: 1,
     };
     while let Some(flag) = words.next() {
         let value = words
@@ -52,7 +51,6 @@ fn run() -> Result<(), Failure> {
         match flag.as_str() {
             "--pairs" => pace.pairs = value.parse()?,
             "--window" => pace.window = value.parse()?,
-            "--workers" => pace.workers = value.parse()?,
             "--flows" => pace.flows = value.parse()?,
             _ => return Err(format!("unknown option {flag}").into()),
         }

@@ -22,8 +22,6 @@ pub(crate) struct Pace {
     pub(crate) window: f64,
     /// Flows that are established.
     pub(crate) flows: u32,
-    /// Cores that forward, where that can be chosen.
-    pub(crate) workers: u16,
 }
 
 /// P8: whole TCP connections through the director, as many as it can.

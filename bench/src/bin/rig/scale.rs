@@ -28,13 +28,49 @@ const CPUS: [usize; 2] = [WORKER_CPU, CONTROL_CPU];
 /// Frames, and nanoseconds on the CPU.
 type Done = (u64, u64);
 
-/// Millions of frames per second of CPU, on one core or two.
+/// As many workers, or MAC swaps, as there are cores in use.
+struct Side<F, W> {
+    floors: Vec<F>,
+    workers: Vec<W>,
+    director: Director,
+}
+
+/// Millions of frames per second of CPU, on one core and on two, in turns.
 pub(crate) fn scale(pace: Pace) -> Result<Value, Failure> {
-    let workers = usize::from(pace.workers).clamp(1, CPUS.len());
-    let files = write_files(workers)?;
-    // Floor and director each keep a frame of their own for each of the file's.
-    let mbufs = u32::try_from(2 * workers * FLOWS + 16_384)?;
+    // Floor and director each keep a frame of their own for each of a file's.
+    let mbufs = u32::try_from(2 * (1 + CPUS.len()) * FLOWS + 16_384)?;
     let mut rings = Rings::with_pool(mbufs, 256)?;
+    let mut one = side(&mut rings, 1)?;
+    let mut two = side(&mut rings, CPUS.len())?;
+    let mut pairs = Vec::new();
+    for _ in 0..pace.pairs {
+        let floors = [
+            run(&rings, pace.window, &mut one.floors)?,
+            run(&rings, pace.window, &mut two.floors)?,
+        ];
+        let directors = [
+            run(&rings, pace.window, &mut one.workers)?,
+            run(&rings, pace.window, &mut two.workers)?,
+        ];
+        pairs.push(json!({ "floor": floors, "director": directors }));
+    }
+    let sides = [(&one.director, 1), (&two.director, CPUS.len())];
+    let sides = sides.map(|(director, workers)| {
+        let counters = director.stats.iter().map(|stats| &stats.counters);
+        let flows: u64 = counters.clone().map(|c| c.flows.value()).sum();
+        let handed: u64 = counters.map(|c| c.handed_out.value()).sum();
+        json!({ "flows": flows, "expected": workers * FLOWS, "handed_over": handed })
+    });
+    Ok(json!({ "pairs": pairs, "sides": sides }))
+}
+
+/// Starts the floors and the director of so many workers.
+fn side(
+    rings: &mut Rings,
+    workers: usize,
+) -> Result<Side<impl FnMut() -> usize + Send + use<>, impl FnMut() -> usize + Send + use<>>, Failure>
+{
+    let files = write_files(workers)?;
     let mut floors = Vec::new();
     let mut rx = Vec::new();
     for file in &files {
@@ -65,34 +101,23 @@ pub(crate) fn scale(pace: Pace) -> Result<Value, Failure> {
     ];
     let made = director.workers(devices, (rings.pool, rings.clock), 2 * FLOWS)?;
     let floors = floors.into_iter().map(|mut floor| move || floor.turn());
-    let floor = run(&rings, pace.window, floors.collect())?;
-    let turns = made.into_iter().map(|mut worker| move || worker.turn());
-    let weir = run(&rings, pace.window, turns.collect())?;
-    let counters = director.stats.iter().map(|stats| &stats.counters);
-    let flows: u64 = counters
-        .clone()
-        .map(|counters| counters.flows.value())
-        .sum();
-    let handed: u64 = counters.map(|counters| counters.handed_out.value()).sum();
-    let rate = |done: &[Done]| {
-        done.iter()
-            .map(|(n, ns)| *n as f64 / *ns as f64 * 1e3)
-            .sum::<f64>()
-    };
-    Ok(
-        json!({ "workers": workers, "floor_mpps": rate(&floor), "mpps": rate(&weir),
-        "flows": flows, "expected": workers * FLOWS, "handed_over": handed }),
-    )
+    let workers = made.into_iter().map(|mut worker| move || worker.turn());
+    Ok(Side {
+        floors: floors.collect(),
+        workers: workers.collect(),
+        director,
+    })
 }
 
-/// Lets every turn run on a core of its own for so long.
-fn run<T>(rings: &Rings, seconds: f64, turns: Vec<T>) -> Result<Vec<Done>, Failure>
+/// Lets every turn run on a core of its own for so long: millions of frames per second of CPU, all
+/// of them together.
+fn run<T>(rings: &Rings, seconds: f64, turns: &mut Vec<T>) -> Result<f64, Failure>
 where
     T: FnMut() -> usize + Send + 'static,
 {
     let (clock, go) = (rings.clock, Arc::new(AtomicBool::new(false)));
     let mut threads = Vec::new();
-    for (mut turn, cpu) in turns.into_iter().zip(CPUS) {
+    for (mut turn, cpu) in turns.drain(..).zip(CPUS) {
         let go = Arc::clone(&go);
         let body = move || {
             while !go.load(Ordering::Acquire) {
@@ -110,13 +135,18 @@ where
                     moved += turn() as u64;
                 }
             }
-            (moved, on_cpu() - before)
+            ((moved, on_cpu() - before), turn)
         };
         threads.push(spawn_pinned(cpu, "forwarding", body)?);
     }
     go.store(true, Ordering::Release);
-    let join = |thread: weir_dpdk::PinnedThread<Done>| thread.join().map_err(|_| "a core panicked");
-    Ok(threads.into_iter().map(join).collect::<Result<_, _>>()?)
+    let mut rate = 0.0;
+    for thread in threads {
+        let ((frames, nanos), turn): (Done, T) = thread.join().map_err(|_| "a core panicked")?;
+        rate += frames as f64 / nanos as f64 * 1e3;
+        turns.push(turn);
+    }
+    Ok(rate)
 }
 
 /// Nanoseconds that the calling thread was on its CPU.
