@@ -39,8 +39,11 @@ Frames from a `net_pcap` with `infinite_rx=1` to another that drops what it is g
 {burst}, one direction, eight servers, one worker; 60 octets over IPv4 and 78 over IPv6 unless said
 otherwise, UDP unless said otherwise. C0 is `dpdk-testpmd --forward-mode=macswap` on the same
 devices and core. *Tax* is what a contender takes for a frame above C0 in the same round; medians
-and quartiles of {rounds} rounds. In a round all contenders of that traffic have the core for
-{seconds} s each, after they have met every frame.
+and quartiles of {rounds} rounds ({rounds_long} with 10M flows). In a round all contenders of that
+traffic have the core for {seconds} s each, after they have met every frame. What else runs on the
+host may double what a frame takes, C0's too, for seconds or for hours. So each row also tells its
+tax *at their quickest*: the quickest tenth of the contender's rounds less that of C0's. It is judged
+by its median all the same.
 The flows of a row were established before, in another order than they are replayed in, so memory
 is met at random. With 1M flows and more, packet buffers have 256 octets for all contenders. IMIX
 is 28 × 60, 16 × 566 and 4 × 1514 octets. Times count while the forwarding thread was on its CPU;
@@ -143,10 +146,18 @@ def compared(name, pairs, note):
     """A row of what a frame took above the baseline."""
     found, ratios = taxes(pairs), [base["nanos"] / run["nanos"] for base, run in pairs]
     base, own = medians(pairs, "mpps")
+    least, best = (quickest(pair[side] for pair in pairs) for side in (0, 1))
     return Row(name, statistics.median(found), "ns", quartiles(found),
                baseline=medians(pairs, "nanos")[0], ratio=statistics.median(ratios),
-               ratio_spread=quartiles(ratios), note=f"{own:.2f} of {base:.2f} Mpps; {note}",
-               details={"rounds": pairs})
+               ratio_spread=quartiles(ratios),
+               note=f"{own:.2f} of {base:.2f} Mpps; {note}; at their quickest "
+                    f"{best - least:.1f} ns above {least:.1f}",
+               details={"rounds": pairs, "quickest": best - least, "quickest_baseline": least})
+
+
+def quickest(runs):
+    """What a frame took in the quickest tenth of runs, in nanoseconds."""
+    return statistics.quantiles([run["nanos"] for run in runs], n=10, method="inclusive")[0]
 
 
 def medians(pairs, key):
@@ -166,8 +177,10 @@ def added_row(group, contender, pairs, dr_pairs):
     """What a mode takes above DR."""
     found = [run["nanos"] - dr["nanos"] for (_, run), (_, dr) in zip(pairs, dr_pairs)]
     added, most = statistics.median(found), ADDED_MAX[contender]
+    least = quickest(run for _, run in pairs) - quickest(run for _, run in dr_pairs)
     return Row(added_name(contender, group), added, "ns", quartiles(found), target=f"≤ {most} ns",
-               passed=added <= most)
+               passed=added <= most, note=f"at their quickest {least:.1f} ns",
+               details={"quickest": least})
 
 
 def quartiles(values):
@@ -235,8 +248,8 @@ def measure(context):
              for name, flows in ring.wanted(context)]
     if context.wants(ABSENT_ROW):
         rows.append(Row(ABSENT_ROW, target="≤ 15 / 11 / 15 ns", note="not in this release"))
-    prose = PROSE.format(rounds=session.rounds, seconds=session.seconds, burst=BURST,
-                         busy_min=BUSY_MIN)
+    prose = PROSE.format(rounds=session.rounds, rounds_long=session.rounds_long,
+                         seconds=session.seconds, burst=BURST, busy_min=BUSY_MIN)
     return Section("e2e", "Weir against testpmd, one core", prose, rows, plots=plots(),
                    commands=session.commands, value_is="tax", baseline_is="C0, ns",
                    ratio_is="rate ÷ C0's", order=order())

@@ -18,6 +18,7 @@ FIXED_MEMORY = 128 << 20  # octets for everything that does not grow with flows 
 FLOW_MEMORY = 80 + 144  # octets per flow that may be: tables of both families
 TOGETHER_MAX = 10 << 30  # octets of hugepages for contenders that live together
 LEAD_IN = 500_000  # frames of a turn before anything is measured; the whole file at least
+LONG_FILE = 2_000_000  # frames: to meet all of them takes longer than to measure
 DEMO_FLOWS = 16384
 JUDGED_MAX = 20_000  # frames that came out
 MODES = {"dr": "dr", "nat": "nat", "reply": "nat", "tunnel": "tunnel"}
@@ -57,8 +58,9 @@ class Session:
 
     def __init__(self, context):
         self.directory, self.say = context.directory, context.say
-        self.rounds = context.chosen(quick=3, normal=7, soak=20)
-        self.seconds = context.chosen(quick=0.3, normal=0.6, soak=5)
+        self.rounds = context.chosen(quick=3, normal=15, soak=60)
+        self.rounds_long = context.chosen(quick=3, normal=7, soak=20)
+        self.seconds = context.chosen(quick=0.3, normal=0.4, soak=2)
         self.commands = {}
         self.judged = set()  # contenders and kinds of traffic whose output has been found right
 
@@ -86,7 +88,8 @@ class Session:
                 self.remember(one, running[one], group)
                 running[one].rest()
             rounds = []
-            for number in range(self.rounds):
+            long = group.traffic.frames > LONG_FILE
+            for number in range(self.rounds_long if long else self.rounds):
                 runs = {one: self.turn(process, group) for one, process in running.items()}
                 rounds.append(runs)
                 rates = ", ".join(f"{one} {run['mpps']:.2f}" for one, run in runs.items())
