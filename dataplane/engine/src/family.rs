@@ -111,9 +111,10 @@ pub(crate) trait Ip: Address {
     fn known<'a>(recogniser: &'a mut Recogniser<'_>) -> &'a mut Known<Self>;
     /// Takes one from TTL or Hop Limit.
     fn decrement_ttl(packet: &mut [u8]);
-    /// The same where there is one to take, with one checksum update: `delta` is what else changes
-    /// in the header.
-    fn spend_hop(packet: &mut [u8], delta: Delta);
+    /// The same where there is one to take.
+    fn spend_hop(packet: &mut [u8]);
+    /// The same with one checksum update: `delta` is what else changes in the header.
+    fn spend_hop_changing(packet: &mut [u8], delta: Delta);
     /// Writes the address of a packet's far end: its destination forward, its source in reverse.
     /// The header's checksum stays as it is.
     fn put_far_end(packet: &mut [u8], direction: Direction, address: Self);
@@ -251,7 +252,15 @@ impl Ip for Ipv4Addr {
     }
 
     #[inline(always)]
-    fn spend_hop(packet: &mut [u8], delta: Delta) {
+    fn spend_hop(packet: &mut [u8]) {
+        if let Some(h) = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>() {
+            h[8] = h[8].wrapping_sub(1);
+            [h[10], h[11]] = Checksum([h[10], h[11]]).after_hop().0;
+        }
+    }
+
+    #[inline(always)]
+    fn spend_hop_changing(packet: &mut [u8], delta: Delta) {
         if let Some(h) = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>() {
             h[8] = h[8].wrapping_sub(1);
             // TTL is the high octet of its word: it falls by 0x100, whatever the low octet is.
@@ -409,10 +418,15 @@ impl Ip for Ipv6Addr {
     }
 
     #[inline(always)]
-    fn spend_hop(packet: &mut [u8], _: Delta) {
+    fn spend_hop(packet: &mut [u8]) {
         if let Some(hop_limit) = packet.get_mut(7) {
             *hop_limit = hop_limit.wrapping_sub(1);
         }
+    }
+
+    #[inline(always)]
+    fn spend_hop_changing(packet: &mut [u8], _: Delta) {
+        Self::spend_hop(packet);
     }
 
     #[inline(always)]

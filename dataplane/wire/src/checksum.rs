@@ -25,6 +25,24 @@ impl Checksum {
         matches!(self.0, [0, 0])
     }
 
+    /// The checksum of an IPv4 header whose TTL, the high octet of a word, went down by one: what
+    /// [`Delta`] makes of it, in fewer steps.
+    ///
+    /// The checksum grows by as much as the word falls, and what carries over is added back; 0xffff
+    /// is written 0 (RFC 1624 section 3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn after_hop(self) -> Self {
+        let one = u16::from_be(0x0100);
+        let sum = u16::from_ne_bytes(self.0) as u32 + one as u32;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "what carries over has been added"
+        )]
+        let folded = (sum + (sum >= 0xffff) as u32) as u16;
+        Self(folded.to_ne_bytes())
+    }
+
     /// This checksum as a UDP sender writes it: zero becomes 0xffff (RFC 768, RFC 8200 §8.1).
     #[inline]
     pub const fn for_udp(self) -> Self {

@@ -106,7 +106,7 @@ impl FlowState {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct FlowEntry<A: Address> {
-    // In the order of a key, so that a comparison of the two is one of a few words.
+    // In the order of a key, so that a comparison of the two is one of a few words: see `pair`.
     client: A,
     vip: A,
     client_port: L4Port,
@@ -195,10 +195,9 @@ impl<A: Address> FlowEntry<A> {
     pub(super) fn is(&self, key: &FlowKey<A>, direction: Direction) -> bool {
         match direction {
             Direction::Forward => {
-                self.client == key.client
-                    && self.vip == key.remote
-                    && self.client_port == key.client_port
-                    && self.vip_port == key.remote_port
+                pair(self.client, self.vip) == pair(key.client, key.remote)
+                    && ports(self.client_port, self.vip_port)
+                        == ports(key.client_port, key.remote_port)
                     && self.protocol == key.protocol
             }
             Direction::Reverse => {
@@ -317,4 +316,21 @@ impl<A: Address> FlowEntry<A> {
     pub const fn octets(&self) -> u64 {
         self.octets
     }
+}
+
+/// Two addresses that lie side by side as one word, or two for IPv6: one comparison, not two.
+#[inline(always)]
+fn pair<A: Address>(first: A, second: A) -> (u128, u128) {
+    let (first, second) = (first.bits(), second.bits());
+    if A::LEN == 4 {
+        (first << 32 | second, 0)
+    } else {
+        (first, second)
+    }
+}
+
+/// The same of ports.
+#[inline(always)]
+fn ports(first: L4Port, second: L4Port) -> u32 {
+    u32::from(first.0) | u32::from(second.0) << 16
 }

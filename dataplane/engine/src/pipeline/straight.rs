@@ -31,9 +31,18 @@ pub(crate) struct Straight<A: Ip> {
     key: FlowKey<A>,
     /// Octets of IP.
     len: u16,
-    direction: Direction,
-    /// Whether it is a connection's first segment, which no flow is known for.
-    opens: bool,
+    kind: Kind,
+}
+
+/// What a packet is to its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A client's.
+    Forward,
+    /// A server's.
+    Reverse,
+    /// A client's that opens a connection, so that no flow is known.
+    Opening,
 }
 
 impl<A: Ip> Straight<A> {
@@ -47,16 +56,23 @@ impl<A: Ip> Straight<A> {
             protocol: Protocol(0),
         },
         len: 0,
-        direction: Direction::Forward,
-        opens: false,
+        kind: Kind::Forward,
     };
 }
 
 impl<A: Ip> Straight<A> {
     /// Whether this is a connection's first segment.
     #[inline(always)]
-    pub(in crate::pipeline) const fn opens(&self) -> bool {
-        self.opens
+    pub(in crate::pipeline) fn opens(&self) -> bool {
+        self.kind == Kind::Opening
+    }
+
+    #[inline(always)]
+    const fn direction(&self) -> Direction {
+        match self.kind {
+            Kind::Forward | Kind::Opening => Direction::Forward,
+            Kind::Reverse => Direction::Reverse,
+        }
     }
 
     /// A reply, of what was taken for a client's packet.
@@ -64,7 +80,7 @@ impl<A: Ip> Straight<A> {
     fn turned_back(self) -> Self {
         Self {
             key: self.key.reversed(),
-            direction: Direction::Reverse,
+            kind: Kind::Reverse,
             ..self
         }
     }
@@ -75,7 +91,7 @@ impl<A: Ip> Straight<A> {
         (src, dst): (A, A),
         ports: [u8; 4],
         protocol: Protocol,
-        (len, opens): (u16, bool),
+        (len, kind): (u16, Kind),
     ) -> Self {
         let [a, b, c, d] = ports;
         let [client_port, remote_port] =
@@ -89,8 +105,7 @@ impl<A: Ip> Straight<A> {
                 protocol,
             },
             len,
-            direction: Direction::Forward,
-            opens,
+            kind,
         }
     }
 }
@@ -112,7 +127,8 @@ const NOBODY: ServiceId = ServiceId(u32::MAX);
 struct Run {
     direction: Direction,
     service: ServiceId,
-    packets: u64,
+    // Of another size than the octets, so that each is added to where it lies.
+    packets: u32,
     octets: u64,
 }
 
@@ -146,7 +162,7 @@ impl Run {
 
     /// Counts what has come together.
     fn flush(&mut self, state: &State) {
-        let sum = (self.packets, self.octets);
+        let sum = (u64::from(self.packets), self.octets);
         count_service(state, self.service, self.direction, sum);
         (self.packets, self.octets) = (0, 0);
     }

@@ -22,7 +22,7 @@ pub(crate) fn direct<A: Ip, I: Io>(
     exit: &Exit,
 ) -> Result<(), DropReason> {
     let (ip, _) = headers::<A, I>(frame, len, exit)?;
-    A::spend_hop(ip, Delta::new());
+    A::spend_hop(ip);
     Ok(())
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn translate<A: Ip, I: Io>(
     let address = Delta::new().replace_addr(from.0, to.0);
     let delta = address.replace_u16(from.1.0, to.1.0);
     let (ip, l4) = headers::<A, I>(frame, len, exit)?;
-    A::spend_hop(ip, address);
+    A::spend_hop_changing(ip, address);
     A::put_far_end(ip, direction, to.0);
     if let Some(ports) = l4.first_chunk_mut::<4>() {
         let [hi, lo] = to.1.0.to_be_bytes();
@@ -71,7 +71,7 @@ pub(crate) fn wrap<A: Ip, I: Io>(
     trim::<I>(frame, len);
     let ip = I::head_mut(frame).get_mut(L3..).unwrap_or_default();
     let carried = A::carried(ip).ok_or(DropReason::Truncated)?;
-    A::spend_hop(ip, Delta::new());
+    A::spend_hop(ip);
     if !I::prepend(frame, usize::from(outer.len())) {
         return Err(DropReason::NoHeadroom);
     }

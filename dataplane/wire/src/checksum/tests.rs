@@ -217,3 +217,12 @@ proptest! {
         prop_assert_eq!(after, plain_l4(new, dst, 58, &message));
     }
 }
+
+#[test]
+fn a_hop_less_is_what_an_update_makes_of_it_for_every_checksum() {
+    let delta = Delta::new().replace_u16(0x4006, 0x3f06);
+    for old in 0..=u16::MAX {
+        let old = Checksum(old.to_be_bytes());
+        assert_eq!(old.after_hop(), delta.apply(old), "{old:?}");
+    }
+}

@@ -4,7 +4,7 @@ use weir_wire::addr::{L4Port, Protocol};
 use weir_wire::parse::{Fragment, Parsed};
 use weir_wire::tcp::TcpFlags;
 
-use super::{L3, Run, Straight};
+use super::{Kind, L3, Run, Straight};
 use crate::commit::count;
 use crate::engine::State;
 use crate::family::{Carried, Ip};
@@ -153,7 +153,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
         } = packets;
         let mut deferred = 0;
         for ((frame, key), verdict) in frames.iter_mut().zip(keys).zip(verdicts) {
-            if !key.straight.opens {
+            if !key.straight.opens() {
                 break;
             }
             let Some(sent) = self.defer::<I>(state, frame, key) else {
@@ -206,9 +206,6 @@ impl<'a, A: Ip> Carrier<'a, A> {
         } = packets;
         let mut carried = 0;
         for ((frame, key), verdict) in frames.iter_mut().zip(keys).zip(verdicts) {
-            if key.straight.opens {
-                break;
-            }
             *verdict = match carry(self, state, frame, key) {
                 Some(Ok(sent)) => sent,
                 Some(Err(other)) => return (carried, Some(other)),
@@ -235,8 +232,10 @@ impl<'a, A: Ip> Carrier<'a, A> {
             ..
         }: &Key<A>,
     ) -> Attempt {
-        if packet.direction != Direction::Forward {
-            return Some(Err(Job::Reply));
+        match packet.kind {
+            Kind::Forward => {}
+            Kind::Reverse => return Some(Err(Job::Reply)),
+            Kind::Opening => return None,
         }
         let flows = A::flows_mut(state);
         let entry = flows.live_mut(*hint, &packet.key, Direction::Forward, self.tick)?;
@@ -269,7 +268,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
             ..
         }: &Key<A>,
     ) -> Attempt {
-        if packet.direction != Direction::Reverse {
+        if packet.kind != Kind::Reverse {
             return Some(Err(Job::Direct));
         }
         let flows = A::flows_mut(state);
@@ -298,9 +297,12 @@ impl<'a, A: Ip> Carrier<'a, A> {
         key: &Key<A>,
     ) -> Option<Verdict> {
         let packet = &key.straight;
+        if packet.kind == Kind::Opening {
+            return None;
+        }
         let flows = A::flows_mut(state);
         let (entry, direction) = flows.confirm_mut(&packet.key, key.hash, key.hint, self.now)?;
-        if direction != packet.direction {
+        if direction != packet.direction() {
             return None;
         }
         let id = entry.server();
@@ -401,7 +403,7 @@ fn translate<A: Ip, I: Io>(
     to: (A, L4Port),
     exit: &Exit,
 ) -> Result<(), DropReason> {
-    let (key, direction) = (&packet.key, packet.direction);
+    let (key, direction) = (&packet.key, packet.direction());
     if exit.is_untagged() {
         let from = (key.remote, key.remote_port);
         let size = (key.protocol, packet.len);
@@ -416,7 +418,7 @@ fn translate<A: Ip, I: Io>(
 #[inline(always)]
 fn observed<A: Ip>(packet: &Straight<A>) -> Observed {
     Observed {
-        direction: packet.direction,
+        direction: packet.direction(),
         event: (packet.key.protocol == Protocol::TCP).then_some(TcpEvent::Ack),
         octets: u32::from(packet.len),
     }
@@ -441,7 +443,7 @@ impl<A: Ip> Straight<A> {
     /// The key, if the packet is a client's.
     #[inline(always)]
     pub(in crate::pipeline) fn client_key(&self) -> Option<&FlowKey<A>> {
-        (self.direction == Direction::Forward).then_some(&self.key)
+        (self.direction() == Direction::Forward).then_some(&self.key)
     }
 
     /// What the packet means to TCP if it may be its flow's first: `None` if it may not.
@@ -449,7 +451,7 @@ impl<A: Ip> Straight<A> {
     pub(in crate::pipeline) fn first_event(&self) -> Option<Option<TcpEvent>> {
         match self.key.protocol {
             Protocol::UDP => Some(None),
-            Protocol(_) => self.opens.then_some(Some(TcpEvent::Syn)),
+            Protocol(_) => self.opens().then_some(Some(TcpEvent::Syn)),
         }
     }
 
@@ -464,15 +466,10 @@ impl<A: Ip> Straight<A> {
 /// The packet as the parser would see it: the compiler keeps only what is read of it.
 #[inline(always)]
 fn parsed<A: Ip>(packet: &Straight<A>, carried: Carried) -> Parsed<A> {
-    let Straight {
-        key,
-        len,
-        direction,
-        opens: _,
-    } = packet;
+    let Straight { key, len, kind: _ } = packet;
     let client = (key.client, key.client_port);
     let remote = (key.remote, key.remote_port);
-    let ((src, sport), (dst, dport)) = match direction {
+    let ((src, sport), (dst, dport)) = match packet.direction() {
         Direction::Forward => (client, remote),
         Direction::Reverse => (remote, client),
     };

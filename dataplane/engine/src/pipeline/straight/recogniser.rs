@@ -4,10 +4,10 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use weir_wire::addr::{MacAddr, Protocol};
 
-use super::{L3, Straight};
+use super::{Kind, L3, Straight};
 use crate::engine::State;
 use crate::family::Ip;
-use crate::flow::{Direction, FlowKey, FlowTable};
+use crate::flow::{Direction, FlowTable};
 use crate::io::Io;
 use crate::pipeline::{FamilyKeys, Ingress, Key, Keys, Row, Span, prefetch_ahead};
 use crate::tables::{Family, Port, Role, Tables};
@@ -167,7 +167,7 @@ impl<'a> Recogniser<'a> {
     ) -> bool {
         self.each::<A, I>(frames, keys, |known, key, packet| {
             let reply = packet.turned_back();
-            if known.is_reply(&packet.key) {
+            if known.is_reply(&packet) {
                 key.straight = reply;
                 key.seek(flows, &reply.key);
                 Entered::AsExpected
@@ -212,12 +212,12 @@ impl<'a> Recogniser<'a> {
     /// goes to an Active VIP too or may be a reply.
     #[inline(never)]
     fn enter_another<A: Ip>(&mut self, flows: &FlowTable<A>, key: &mut Key<A>) -> Entered {
-        if self.is_reply(&key.straight.key) {
+        if self.is_reply(&key.straight) {
             key.straight = key.straight.turned_back();
         } else if !self.is_active_vip(key.straight.key.remote) {
             return Entered::Not;
         }
-        let (flow, direction) = (key.straight.key, key.straight.direction);
+        let (flow, direction) = (key.straight.key, key.straight.direction());
         key.seek(flows, &flow);
         let known = A::known(self);
         if core::mem::replace(&mut known.direction, direction) == direction {
@@ -227,11 +227,15 @@ impl<'a> Recogniser<'a> {
         }
     }
 
-    /// Whether a packet is from and to hosts that are none of ours, as only replies may be.
+    /// Whether a packet is from and to hosts that are none of ours, as only replies may be. Servers
+    /// open no connections.
     #[inline(always)]
-    fn is_reply<A: Ip>(&mut self, key: &FlowKey<A>) -> bool {
-        let own = &A::family(self.tables).own;
-        A::known(self).translates && !own.may_hold(key.remote) && !own.may_hold(key.client)
+    fn is_reply<A: Ip>(&mut self, packet: &Straight<A>) -> bool {
+        let (own, key) = (&A::family(self.tables).own, &packet.key);
+        A::known(self).translates
+            && packet.kind != Kind::Opening
+            && !own.may_hold(key.remote)
+            && !own.may_hold(key.client)
     }
 
     /// IPv4 without options, whole, and TTL to spare. `len` is the whole frame's.
@@ -253,13 +257,13 @@ impl<'a> Recogniser<'a> {
         }
         let room = ip_len.checked_sub(20)?;
         let protocol = Protocol(h[23]);
-        let (fits, opens) = match protocol {
-            Protocol::UDP => (is_datagram([h[38], h[39]], room), false),
+        let (fits, kind) = match protocol {
+            Protocol::UDP => (is_datagram([h[38], h[39]], room), Kind::Forward),
             Protocol::TCP => {
                 let h: &[u8; V4_TCP_LEN] = head.first_chunk()?;
-                (is_segment(h[46], h[47], room), h[47] & SYN != 0)
+                (is_segment(h[46], h[47], room), kind_of(h[47]))
             }
-            Protocol(_) => (false, false),
+            Protocol(_) => (false, Kind::Forward),
         };
         if !(fits && header_sum_is_right(h)) {
             return None;
@@ -271,7 +275,7 @@ impl<'a> Recogniser<'a> {
             addresses,
             *ports,
             protocol,
-            (ip_len, opens),
+            (ip_len, kind),
         ))
     }
 
@@ -288,17 +292,17 @@ impl<'a> Recogniser<'a> {
             return None;
         }
         let protocol = Protocol(h[20]);
-        let (fits, opens) = match protocol {
+        let (fits, kind) = match protocol {
             // A datagram without a checksum is no matter of course here (RFC 8200 section 8.1).
             Protocol::UDP => {
                 let sums = [h[60], h[61]] != [0, 0];
-                (sums && is_datagram([h[58], h[59]], room), false)
+                (sums && is_datagram([h[58], h[59]], room), Kind::Forward)
             }
             Protocol::TCP => {
                 let h: &[u8; V6_TCP_LEN] = head.first_chunk()?;
-                (is_segment(h[66], h[67], room), h[67] & SYN != 0)
+                (is_segment(h[66], h[67], room), kind_of(h[67]))
             }
-            Protocol(_) => (false, false),
+            Protocol(_) => (false, Kind::Forward),
         };
         if !fits {
             return None;
@@ -310,7 +314,7 @@ impl<'a> Recogniser<'a> {
             addresses,
             *ports,
             protocol,
-            (ip_len, opens),
+            (ip_len, kind),
         ))
     }
 
@@ -363,6 +367,16 @@ fn is_datagram(len: [u8; 2], room: u16) -> bool {
 fn is_segment(offset: u8, flags: u8, room: u16) -> bool {
     let fits = (20..=room).contains(&(u16::from(offset >> 4) * 4));
     fits && matches!(flags & 0x17, ACK | SYN)
+}
+
+/// What a segment that [`is_segment`] is to its flow, if a client sent it.
+#[inline(always)]
+fn kind_of(flags: u8) -> Kind {
+    if flags & SYN == 0 {
+        Kind::Forward
+    } else {
+        Kind::Opening
+    }
 }
 
 /// Whether the checksum of the 20-octet header at 14 is right: whether its words, in any order of
