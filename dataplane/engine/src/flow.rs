@@ -9,6 +9,7 @@ mod entry;
 mod key;
 mod table;
 pub mod tcp;
+mod translation;
 
 pub use bucket::Bucket;
 pub use entry::{FlowEntry, FlowState, ReturnPath};
@@ -19,3 +20,4 @@ pub use table::{
     Change, Direction, Ended, ExpireStep, FlowIndex, FlowMemory, FlowTable, Found, NewFlow,
     Observed,
 };
+pub(crate) use translation::Translation;

@@ -230,6 +230,12 @@ impl Delta {
         ))
     }
 
+    /// The change in two octets.
+    #[inline]
+    pub const fn short(self) -> ShortDelta {
+        ShortDelta(fold(self.0))
+    }
+
     /// Both changes together.
     #[inline]
     pub const fn and(self, other: Self) -> Self {
@@ -254,6 +260,30 @@ impl Delta {
         } else {
             self.apply(old).for_udp()
         }
+    }
+}
+
+/// A [`Delta`] in two octets, for whoever keeps it: it changes checksums in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub struct ShortDelta(u16);
+
+impl ShortDelta {
+    /// The change that takes this one back, of addresses and ports that are not all zeros.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        // Of the two zeros of one's complement only 0xffff is the sum of something.
+        match !self.0 {
+            0 => self,
+            reversed => Self(reversed),
+        }
+    }
+
+    /// The change in its long form.
+    #[inline(always)]
+    pub const fn long(self) -> Delta {
+        Delta(self.0 as u32)
     }
 }
 

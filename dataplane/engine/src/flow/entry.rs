@@ -8,6 +8,7 @@ use weir_wire::addr::{Address, L4Port, Protocol};
 use super::key::FlowKey;
 use super::table::{Direction, NewFlow};
 use super::tcp::{Seen, TcpEvent, TcpState, Timeouts};
+use super::translation::{Deltas, Translation};
 use crate::id::{ServerId, ServiceId};
 use crate::time::{Tick, Ticks, Time};
 
@@ -126,6 +127,8 @@ pub struct FlowEntry<A: Address> {
     /// The next free entry, while this one is free.
     pub(super) next_free: u32,
     pub(super) packets: u32,
+    /// What translation forward changes in checksums, of a flow that has a reverse key.
+    deltas: Deltas,
     pub(super) octets: u64,
 }
 
@@ -155,6 +158,7 @@ impl<A: Address> FlowEntry<A> {
         created: Time::ZERO.tick(),
         next_free: 0,
         packets: 0,
+        deltas: Deltas::NONE,
         octets: 0,
     };
 
@@ -178,6 +182,13 @@ impl<A: Address> FlowEntry<A> {
             created: now,
             next_free: 0,
             packets: 0,
+            deltas: match flow.path {
+                ReturnPath::Direct => Deltas::NONE,
+                ReturnPath::Through => {
+                    let vip = (flow.key.remote, flow.key.remote_port);
+                    Deltas::new(vip, (flow.rip, flow.server_port))
+                }
+            },
             octets: 0,
         }
     }
@@ -250,6 +261,15 @@ impl<A: Address> FlowEntry<A> {
         match direction {
             Direction::Forward => (self.rip, self.server_port),
             Direction::Reverse => (self.vip, self.vip_port),
+        }
+    }
+
+    /// The same with what it changes in checksums, of a flow that has a reverse key.
+    #[inline(always)]
+    pub(crate) const fn translation(&self, direction: Direction) -> Translation<A> {
+        Translation {
+            to: self.far_end(direction),
+            deltas: self.deltas.towards(direction),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Rewriting where nothing has to be looked for: untagged frames of the straight line, whose
 //! headers have been seen to be whole and to lie where they mostly lie, leave without a tag.
 
-use weir_wire::addr::{L4Port, Protocol};
-use weir_wire::checksum::{Checksum, Delta};
+use weir_wire::addr::Protocol;
+use weir_wire::checksum::Checksum;
 
 use super::tunnel::Outer;
 use super::{Exit, tunnel};
 use crate::family::Ip;
-use crate::flow::Direction;
+use crate::flow::{Direction, Translation};
 use crate::io::Io;
 use crate::verdict::DropReason;
 
@@ -26,20 +26,19 @@ pub(crate) fn direct<A: Ip, I: Io>(
     Ok(())
 }
 
-/// Translates a packet of `len` octets of IP, which has a TCP or a UDP header, from one far end to
-/// another: see [`super::nat::translate`].
+/// Translates the far end of a packet of `len` octets of IP, which has a TCP or a UDP header: see
+/// [`super::nat::translate`].
 #[inline(always)]
 pub(crate) fn translate<A: Ip, I: Io>(
     frame: &mut I::Frame,
     (protocol, len): (Protocol, u16),
     direction: Direction,
-    (from, to): ((A, L4Port), (A, L4Port)),
+    Translation { to, deltas }: Translation<A>,
     exit: &Exit,
 ) -> Result<(), DropReason> {
-    let address = Delta::new().replace_addr(from.0, to.0);
-    let delta = address.replace_u16(from.1.0, to.1.0);
+    let delta = deltas.end.long();
     let (ip, l4) = headers::<A, I>(frame, len, exit)?;
-    A::spend_hop_changing(ip, address);
+    A::spend_hop_changing(ip, deltas.address.long());
     A::put_far_end(ip, direction, to.0);
     if let Some(ports) = l4.first_chunk_mut::<4>() {
         let [hi, lo] = to.1.0.to_be_bytes();

@@ -226,3 +226,30 @@ fn a_hop_less_is_what_an_update_makes_of_it_for_every_checksum() {
         assert_eq!(old.after_hop(), delta.apply(old), "{old:?}");
     }
 }
+
+#[test]
+fn a_short_update_does_what_the_long_one_does_and_takes_it_back() {
+    let ports = [0, 1, 80, 0x7fff, 0x8000, 0xfffe, 0xffff];
+    // No address is all zeros.
+    let words = [
+        1,
+        0x0a01_000c,
+        0x7fff_ffff,
+        0xffff_0000,
+        0xffff_fffe,
+        u32::MAX,
+    ];
+    let updates = words.iter().flat_map(|old| words.map(|new| (*old, new)));
+    for (old, new) in updates.filter(|(old, new)| old != new) {
+        for (from, to) in ports.iter().flat_map(|from| ports.map(|to| (*from, to))) {
+            let there = Delta::new().replace_u32(old, new).replace_u16(from, to);
+            let back = Delta::new().replace_u32(new, old).replace_u16(to, from);
+            for sum in ports.map(|sum| Checksum(sum.to_be_bytes())) {
+                let short = there.short();
+                assert_eq!(short.long().apply(sum), there.apply(sum));
+                assert_eq!(short.reversed().long().apply(sum), back.apply(sum));
+                assert_eq!(short.long().apply_udp(sum), there.apply_udp(sum));
+            }
+        }
+    }
+}

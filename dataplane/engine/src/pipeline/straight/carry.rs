@@ -1,6 +1,6 @@
 //! The way out of the straight line.
 
-use weir_wire::addr::{L4Port, Protocol};
+use weir_wire::addr::Protocol;
 use weir_wire::parse::{Fragment, Parsed};
 use weir_wire::tcp::TcpFlags;
 
@@ -9,7 +9,7 @@ use crate::commit::count;
 use crate::engine::State;
 use crate::family::{Carried, Ip};
 use crate::flow::tcp::TcpEvent;
-use crate::flow::{Direction, FlowEntry, FlowKey, Moment, Observed};
+use crate::flow::{Direction, FlowEntry, FlowKey, Moment, Observed, Translation};
 use crate::id::PortId;
 use crate::io::Io;
 use crate::lane::{Job, Lane, Lanes};
@@ -248,7 +248,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
         if packet.len > lane.room || !entry.go_on(lane.idle(), packet.len, self.tick) {
             return None;
         }
-        let to = entry.far_end(Direction::Forward);
+        let to = entry.translation(Direction::Forward);
         self.forward
             .add((state, self.tables), lane.service, packet.len);
         count(state, Direction::Forward, None, Some(id.index), packet.len);
@@ -279,7 +279,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
         if packet.len > exit.mtu || !entry.go_on(lane.idle(), packet.len, self.tick) {
             return None;
         }
-        let to = entry.far_end(Direction::Reverse);
+        let to = entry.translation(Direction::Reverse);
         self.back
             .add((state, self.tables), lane.service, packet.len);
         count(state, Direction::Reverse, None, Some(id.index), packet.len);
@@ -318,7 +318,7 @@ impl<'a, A: Ip> Carrier<'a, A> {
         if packet.len > room {
             return None;
         }
-        let to = entry.far_end(direction);
+        let to = entry.translation(direction);
         let timeouts = &self.tables.service(lane.service)?.timeouts;
         let change = entry.note(observed(packet), timeouts, self.tick);
         if change.before != change.after {
@@ -347,7 +347,7 @@ impl<A: Ip> Carrier<'_, A> {
         state: &mut State,
         frame: &mut I::Frame,
         packet: &Straight<A>,
-        (job, lane, to): (Job, &Lane, (A, L4Port)),
+        (job, lane, to): (Job, &Lane, Translation<A>),
     ) -> Result<(), DropReason> {
         match job {
             Job::Direct => in_place::direct::<A, I>(frame, packet.len, &lane.exit),
@@ -372,7 +372,7 @@ impl<A: Ip> Carrier<'_, A> {
         state: &mut State,
         frame: &mut I::Frame,
         packet: &Straight<A>,
-        (lane, to): (&Lane, (A, L4Port)),
+        (lane, to): (&Lane, Translation<A>),
     ) -> Result<(), DropReason> {
         let server = self.tables.server(lane.id).ok_or(DropReason::NoRoute)?;
         let parsed = packet.parsed::<I>(frame).ok_or(DropReason::Truncated)?;
@@ -400,17 +400,16 @@ fn answers<A: Ip>(entry: &FlowEntry<A>, lane: &Lane) -> bool {
 fn translate<A: Ip, I: Io>(
     frame: &mut I::Frame,
     packet: &Straight<A>,
-    to: (A, L4Port),
+    to: Translation<A>,
     exit: &Exit,
 ) -> Result<(), DropReason> {
-    let (key, direction) = (&packet.key, packet.direction());
+    let direction = packet.direction();
     if exit.is_untagged() {
-        let from = (key.remote, key.remote_port);
-        let size = (key.protocol, packet.len);
-        in_place::translate::<A, I>(frame, size, direction, (from, to), exit)
+        let size = (packet.key.protocol, packet.len);
+        in_place::translate::<A, I>(frame, size, direction, to, exit)
     } else {
         let packet = parsed(packet, Carried::default());
-        rewrite::nat::translate::<A, I>(frame, &packet, direction, to, *exit)
+        rewrite::nat::translate::<A, I>(frame, &packet, direction, to.to, *exit)
     }
 }
 

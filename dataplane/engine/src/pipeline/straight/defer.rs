@@ -8,8 +8,9 @@ use crate::commit::count;
 use crate::decide::View;
 use crate::engine::State;
 use crate::family::Ip;
-use crate::flow::Direction;
+use crate::flow::{Direction, Translation};
 use crate::io::Io;
+use crate::lane::Job;
 use crate::pipeline::Key;
 use crate::pipeline::first::{is_owned, may_speak};
 use crate::service;
@@ -52,6 +53,12 @@ impl<A: Ip> Carrier<'_, A> {
         state.defer(&service.timeouts, now);
         self.forward.add((state, tables), lane.service, packet.len);
         count(state, Direction::Forward, None, slot, packet.len);
+        let to = match lane.job {
+            Job::Translate => Translation::new((key.remote, key.remote_port), to),
+            Job::Direct | Job::Wrap | Job::WrapV6 | Job::Tagged | Job::Reply => {
+                Translation::without_deltas(to)
+            }
+        };
         let sent = self.rewrite::<I>(state, frame, packet, (lane.job, lane, to));
         Some(verdict(state, sent, lane.port))
     }
