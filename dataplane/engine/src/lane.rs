@@ -6,11 +6,13 @@
 
 use core::net::Ipv4Addr;
 
+use weir_wire::addr::Address;
+
 use crate::flow::tcp::TcpState;
 use crate::id::{PortId, ServerId, ServiceId};
 use crate::rewrite::Exit;
 use crate::rewrite::tunnel::Outer;
-use crate::tables::{Mode, Port, Server, Tables};
+use crate::tables::{Family, Mode, Port, Server, Tables};
 use crate::time::Ticks;
 use crate::warm::warm_part;
 
@@ -42,6 +44,25 @@ pub(crate) struct Lane {
 }
 
 const _: () = assert!(size_of::<Lane>() == 64);
+
+/// The way to everywhere that no route but the default one leads to, if its gateway is known: a
+/// lane of most clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Far {
+    pub(crate) port: PortId,
+    pub(crate) exit: Exit,
+}
+
+impl Far {
+    /// Of one family.
+    pub(crate) fn of<A: Address>(family: &Family<A>, ports: &[Port]) -> Option<Self> {
+        let route = family.routes.default_route()?;
+        let mac = family.neighbours.get(&(route.port, route.gateway?))?;
+        let exit = Exit::new(ports.get(route.port.index())?, *mac);
+        let port = route.port;
+        Some(Self { port, exit })
+    }
+}
 
 /// What a frame asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -99,12 +99,23 @@ fn mark<A: Address>(near_bits: &mut [u64; 1024], address: A, len: u8) {
 }
 
 impl<A: Address> Routes<A> {
+    /// Whether no route but the default one may hold an address.
+    #[inline(always)]
+    pub(crate) fn is_far(&self, address: A) -> bool {
+        let (word, bit) = near(address);
+        self.near[word] >> bit & 1 == 0
+    }
+
+    /// The default route.
+    pub(crate) const fn default_route(&self) -> Option<Route<A>> {
+        self.default
+    }
+
     /// The route with the longest prefix that holds `address`. One map look-up per prefix length
     /// in use, or one in all if only the default route can hold it.
     #[inline]
     pub fn lookup(&self, address: A) -> Option<Route<A>> {
-        let (word, bit) = near(address);
-        if self.near[word] >> bit & 1 == 0 {
+        if self.is_far(address) {
             return self.default;
         }
         self.lengths

@@ -13,7 +13,7 @@ use weir_wire::addr::{Address, L4Port, MacAddr, Protocol};
 
 use crate::flow::tcp::Timeouts;
 use crate::id::{DeviceId, PortId, ServerId, ServiceId};
-pub use crate::lane::Lanes;
+pub use crate::lane::{Far, Lanes};
 use crate::lease::{LeaseId, Leases};
 use crate::maglev::MaglevTable;
 pub use crate::own::OwnAddresses;
@@ -124,6 +124,8 @@ pub struct Family<A: Address> {
     pub routes: Arc<Routes<A>>,
     /// MACs of on-link addresses.
     pub neighbours: Arc<Map<(PortId, A), MacAddr>>,
+    /// The way to clients that no route but the default one leads to: see [`Tables::seal`].
+    pub far: Option<Far>,
 }
 
 /// L4 ports `first..=last` and the service that listens on them.
@@ -288,6 +290,7 @@ impl<A: Address> Default for Family<A> {
             own: OwnAddresses::default(),
             routes: Arc::new(Routes::default()),
             neighbours: Arc::new(Map::default()),
+            far: None,
         }
     }
 }
@@ -324,9 +327,10 @@ impl Port {
 }
 
 impl<A: Address> Family<A> {
-    /// Fills [`Self::own`].
-    fn seal(&mut self) {
+    /// Fills [`Self::own`] and [`Self::far`].
+    fn seal(&mut self, ports: &[Port]) {
         self.own = OwnAddresses::new(self.vips.keys().chain(self.dips.keys()).copied());
+        self.far = Far::of(self, ports);
     }
 
     /// The service that listens on a VIP's L4 port: single ports before ranges, narrow ranges
@@ -385,8 +389,8 @@ impl Tables {
     /// Prepares what established flows go by, once everything else is there, and again when
     /// something has changed. Without it everything works, but packets take the long way.
     pub fn seal(&mut self) {
-        self.v4.seal();
-        self.v6.seal();
+        self.v4.seal(&self.ports);
+        self.v6.seal(&self.ports);
         self.lanes = Lanes::new(self);
     }
 

@@ -12,9 +12,11 @@ use weir_engine::Ingress;
 use weir_engine::id::DeviceId;
 use weir_engine::tables::Lanes;
 use weir_engine::testing::TestFrame;
+use weir_engine::testing::world::ip;
 use weir_engine::verdict::Verdict;
+use weir_wire::addr::MacAddr;
 
-use crate::twins::{ACK, SYN, Twins, VIPS, seal, spec, to_vip, variants};
+use crate::twins::{ACK, PREFIXES, SYN, Twins, VIPS, seal, spec, to_vip, variants};
 
 /// Sends everything some times over, and lets all flows end.
 fn exhaust(twins: &mut Twins) -> usize {
@@ -51,6 +53,23 @@ fn tags_and_mtus_of_the_way_out_make_no_difference() {
             spec.ports[1].vlan = vlan;
             assert!(exhaust(&mut Twins::new(&spec)) > 150);
         }
+    }
+}
+
+#[test]
+fn clients_nearby_make_no_difference() {
+    let client_mac = MacAddr([2, 0, 0, 0, 7, 7]);
+    for known in [true, false] {
+        let mut spec = spec();
+        let own = [("172.16.0.8", 24), ("2001:db8:77::8", 64)];
+        for ((_, _, client), (own, prefix)) in PREFIXES.into_iter().zip(own) {
+            spec.ports[0].addresses.push((ip(own), prefix));
+            if known {
+                spec.neighbours.push((0, ip(client), client_mac));
+            }
+        }
+        let forwarded = exhaust(&mut Twins::new(&spec));
+        assert!(forwarded > if known { 400 } else { 150 }, "{forwarded}");
     }
 }
 

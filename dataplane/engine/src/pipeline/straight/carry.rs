@@ -61,7 +61,8 @@ impl<F, A: Ip> Packets<'_, F, A> {
     }
 }
 
-/// The router that the reply before went to: the next one mostly goes there too.
+/// The router that the reply before went to, of those to clients nearby: the next one mostly goes
+/// there too.
 #[derive(Debug)]
 struct Router<A> {
     /// Port and address.
@@ -77,7 +78,19 @@ impl<A: Ip> Router<A> {
 
     /// The way to a client, if everything about it is known.
     #[inline(always)]
-    fn way(&mut self, tables: &Tables, client: A) -> Option<(PortId, &Exit)> {
+    fn way<'s>(&'s mut self, tables: &'s Tables, client: A) -> Option<(PortId, &'s Exit)> {
+        let family = A::family(tables);
+        if let Some(far) = &family.far
+            && family.routes.is_far(client)
+        {
+            return Some((far.port, &far.exit));
+        }
+        self.near_way(tables, client)
+    }
+
+    /// The same where the default route is not known to lead.
+    #[inline(never)]
+    fn near_way(&mut self, tables: &Tables, client: A) -> Option<(PortId, &Exit)> {
         let family = A::family(tables);
         let neighbour = family.routes.neighbour(client)?;
         if self.neighbour != Some(neighbour) {
