@@ -42,7 +42,7 @@ devices and core. *Tax* is what a contender takes for a frame above C0 in the sa
 and quartiles of {rounds} rounds ({rounds_long} with 10M flows). In a round all contenders of that
 traffic have the core for {seconds} s each, after they have met every frame. What else runs on the
 host may double what a frame takes, C0's too, for seconds or for hours. So each row also tells its
-tax *at their quickest*: the quickest tenth of the contender's rounds less that of C0's. It is judged
+tax *at their quickest*: the first decile of the contender's rounds less that of C0's. It is judged
 by its median all the same.
 The flows of a row were established before, in another order than they are replayed in, so memory
 is met at random. With 1M flows and more, packet buffers have 256 octets for all contenders. IMIX
@@ -156,7 +156,7 @@ def compared(name, pairs, note):
 
 
 def quickest(runs):
-    """What a frame took in the quickest tenth of runs, in nanoseconds."""
+    """The first decile of what a frame took in each run, in nanoseconds."""
     return statistics.quantiles([run["nanos"] for run in runs], n=10, method="inclusive")[0]
 
 

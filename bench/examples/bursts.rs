@@ -35,6 +35,7 @@ const CASES: &[&str] = &[
     "dr-v6",
     "dr-v4-tcp",
     "dr-v4-shared",
+    "dr-v4-foreign",
     "nat-v4",
     "nat-v6",
     "nat-v4-reply",
@@ -89,7 +90,8 @@ fn run(case: &str, size: Size) -> Option<usize> {
         "dr-v4" => established(dr, frames(&keys(size.flows)), size),
         "dr-v6" => established(dr.v6(), frames(&keys_v6(size.flows)), size),
         "dr-v4-tcp" => connected(dr.tcp(), size),
-        "dr-v4-shared" => established(dr.shared(), frames(&owned(size.flows)), size),
+        "dr-v4-shared" => established(dr.shared(), frames(&owned(0, size.flows)), size),
+        "dr-v4-foreign" => handed_over(dr.shared(), frames(&owned(1, size.flows)), size),
         "nat-v4" => established(nat, frames(&keys(size.flows)), size),
         "nat-v6" => established(nat.v6(), frames(&keys_v6(size.flows)), size),
         "nat-v4-reply" => answered(nat, frames(&keys(size.flows)), size),
@@ -130,10 +132,10 @@ fn frames<A: Address>(keys: &[FlowKey<A>]) -> Vec<Vec<u8>> {
     keys.iter().map(datagram).collect()
 }
 
-/// Keys of as many flows of the first of two workers.
-fn owned(flows: u32) -> Vec<FlowKey<Ipv4Addr>> {
+/// Keys of as many flows of one of two workers.
+fn owned(worker: u16, flows: u32) -> Vec<FlowKey<Ipv4Addr>> {
     let steering = Steering::new(2, DEFAULT_KEY);
-    let own = |key: &FlowKey<_>| steering.owns(WorkerId(0), key.client, key.client_port);
+    let own = |key: &FlowKey<_>| steering.owns(WorkerId(worker), key.client, key.client_port);
     let mut keys = keys(4 * flows);
     keys.retain(own);
     keys.truncate(flows as usize);
@@ -156,6 +158,17 @@ fn established(site: Site, frames: Vec<Vec<u8>>, size: Size) -> usize {
     let mut world = World::new(site, size.flows as usize);
     world.establish(&mut bursts);
     forwarded(&mut world, &mut bursts, size)
+}
+
+/// Frames of flows that are another worker's.
+fn handed_over(site: Site, frames: Vec<Vec<u8>>, size: Size) -> usize {
+    let mut bursts = Bursts::new(frames);
+    let mut world = World::new(site, size.flows as usize);
+    let count = size.rounds * bursts.round_len();
+    for _ in 0..count {
+        world.hand_over(&mut bursts);
+    }
+    count * BURST
 }
 
 fn forwarded(world: &mut World, bursts: &mut Bursts, size: Size) -> usize {

@@ -264,6 +264,20 @@ impl World {
     /// If a frame is not forwarded.
     #[inline]
     pub fn forward(&mut self, bursts: &mut Bursts) {
+        self.run(bursts, |verdict| matches!(verdict, Verdict::Forward(_)));
+    }
+
+    /// Runs the next burst, of another worker's flows.
+    ///
+    /// # Panics
+    /// If a frame is not handed over.
+    #[inline]
+    pub fn hand_over(&mut self, bursts: &mut Bursts) {
+        self.run(bursts, |verdict| matches!(verdict, Verdict::HandOver(_)));
+    }
+
+    #[inline]
+    fn run(&mut self, bursts: &mut Bursts, expected: impl Fn(&Verdict) -> bool) {
         let Self {
             engine,
             tables,
@@ -273,9 +287,8 @@ impl World {
         } = self;
         let ingress = Ingress::Device(bursts.device);
         engine.run(io, tables, *now, ingress, bursts.receive(), outcome);
-        let forwarded = |verdict: &Verdict| matches!(verdict, Verdict::Forward(_));
         assert!(
-            outcome.verdicts().iter().all(forwarded),
+            outcome.verdicts().iter().all(expected),
             "{:?}",
             outcome.verdicts()
         );

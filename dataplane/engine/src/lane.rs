@@ -44,6 +44,7 @@ pub(crate) struct Lane {
 }
 
 const _: () = assert!(size_of::<Lane>() == 64);
+const _: () = Job::NUMBERED;
 
 /// The way to everywhere that no route but the default one leads to, if its gateway is known: a
 /// lane of most clients.
@@ -92,6 +93,15 @@ impl Job {
         Self::Tagged,
         Self::Reply,
     ];
+
+    /// Loops are made for numbers: one that is not its job's would hand packets back for ever.
+    const NUMBERED: () = {
+        let mut number = 0;
+        while number < Self::ALL.len() {
+            assert!(Self::ALL[number] as usize == number);
+            number += 1;
+        }
+    };
 
     const fn of(mode: Mode, outer: Option<Outer>, exit: &Exit) -> Self {
         match (mode, outer) {

@@ -9,8 +9,8 @@ mod twins;
 use std::time::Duration;
 
 use weir_engine::Ingress;
-use weir_engine::id::DeviceId;
-use weir_engine::tables::Lanes;
+use weir_engine::id::{DeviceId, WorkerId};
+use weir_engine::tables::{Lanes, Mode, OwnAddresses};
 use weir_engine::testing::TestFrame;
 use weir_engine::testing::world::ip;
 use weir_engine::verdict::Verdict;
@@ -38,9 +38,21 @@ fn every_kind_of_packet_fares_alike_before_and_after_its_flow_exists() {
 }
 
 #[test]
+fn workers_that_share_the_clients_make_no_difference() {
+    let mut spec = spec();
+    spec.workers = 3;
+    let workers = (0..3).map(|worker| Twins::of_worker(&spec, 1024, WorkerId(worker)));
+    let forwarded: Vec<_> = workers.map(|mut twins| exhaust(&mut twins)).collect();
+    assert!(forwarded.iter().sum::<usize>() > 400, "{forwarded:?}");
+}
+
+#[test]
 fn tables_that_nobody_sealed_make_no_difference() {
     let mut twins = Twins::new(&spec());
-    twins.straight.tables.lanes = Lanes::default();
+    let tables = &mut twins.straight.tables;
+    tables.lanes = Lanes::default();
+    (tables.v4.far, tables.v6.far) = (None, None);
+    (tables.v4.own, tables.v6.own) = (OwnAddresses::default(), OwnAddresses::default());
     assert!(exhaust(&mut twins) > 400);
 }
 
@@ -71,6 +83,49 @@ fn clients_nearby_make_no_difference() {
         let forwarded = exhaust(&mut Twins::new(&spec));
         assert!(forwarded > if known { 400 } else { 150 }, "{forwarded}");
     }
+}
+
+#[test]
+fn a_way_out_that_changes_makes_no_difference_to_replies() {
+    for (vlan, mtu, mac) in [(Some(5), 1500, 0xfe), (None, 600, 0xfe), (None, 1500, 0x77)] {
+        let mut twins = Twins::new(&spec());
+        let mut changed = spec();
+        (changed.ports[0].vlan, changed.ports[0].mtu) = (vlan, mtu);
+        for (port, _, neighbour) in &mut changed.neighbours {
+            neighbour.0[5] = if *port == 0 { mac } else { neighbour.0[5] };
+        }
+        for (family, vip) in (0..2).flat_map(|family| VIPS.map(|vip| (family, vip))) {
+            twins.begin(family, vip);
+        }
+        for world in [&mut twins.straight, &mut twins.whole] {
+            world.swap(changed.tables(2));
+        }
+        let mut forwarded = 0;
+        for (device, frame) in variants().into_iter().filter(|(device, _)| *device == 1) {
+            let verdict = twins.send(device, &TestFrame::new(&frame));
+            forwarded += usize::from(matches!(verdict, Verdict::Forward(_)));
+        }
+        assert!(forwarded > 20, "{forwarded}");
+    }
+}
+
+#[test]
+fn a_server_of_another_mode_makes_no_difference_to_flows() {
+    let mut twins = Twins::new(&spec());
+    for (family, vip) in (0..2).flat_map(|family| VIPS.map(|vip| (family, vip))) {
+        twins.begin(family, vip);
+    }
+    let mut changed = spec();
+    let modes = [Mode::Nat, Mode::Tunnel, Mode::Dr];
+    for (mode, service) in modes.into_iter().cycle().zip(&mut changed.services) {
+        for server in &mut service.servers {
+            server.mode = mode;
+        }
+    }
+    for world in [&mut twins.straight, &mut twins.whole] {
+        world.swap(changed.tables(2));
+    }
+    assert!(exhaust(&mut twins) > 100);
 }
 
 #[test]

@@ -175,7 +175,6 @@ fn no_worker_begins_a_flow_of_anothers() {
             .collect();
         let mut owners = Vec::new();
         for n in 0..40 {
-            // Each meets the frame among others, as a device would deliver it.
             let frame = TestFrame::new(&first(&spec, n));
             let verdicts: Vec<_> = worlds
                 .iter_mut()

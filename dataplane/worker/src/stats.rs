@@ -12,7 +12,7 @@ pub const TURN_BUCKETS: usize = 14;
 /// The first bound, as a power of two in nanoseconds.
 const TURN_BOUND_LOG2: u32 = 10;
 
-/// The upper bound, in nanoseconds and exclusive, of a bucket of the histogram of turns: 1.024 µs
+/// The upper bound, in nanoseconds and inclusive, of a bucket of the histogram of turns: 1.024 µs
 /// and its doublings, up to 8.4 ms.
 pub const fn turn_bound(bucket: usize) -> u64 {
     1 << (TURN_BOUND_LOG2 as usize + bucket)
@@ -60,7 +60,7 @@ impl WorkerStats {
     /// Counts one turn.
     #[inline]
     pub(crate) fn count_turn(&self, nanos: u64) {
-        let doublings = u64::BITS - (nanos >> TURN_BOUND_LOG2).leading_zeros();
+        let doublings = u64::BITS - (nanos.saturating_sub(1) >> TURN_BOUND_LOG2).leading_zeros();
         self.turns[TURN_BUCKETS.min(doublings as usize)].add(1);
         self.turning.add(nanos);
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_lands_in_the_bucket_whose_bound_it_does_not_reach() {
+    fn a_turn_lands_in_the_bucket_whose_bound_it_does_not_exceed() {
         let durations =
             (0..40).flat_map(|power| [(1_u64 << power) - 1, 1 << power, (1 << power) + 1]);
         for nanos in durations.chain([0, u64::MAX]) {
@@ -109,8 +109,8 @@ mod tests {
             stats.count_turn(nanos);
             let counted = |count: &Counter| count.value() == 1;
             let at = stats.turns.iter().position(counted).expect("counted");
-            assert!(at == TURN_BUCKETS || nanos < turn_bound(at), "{nanos}");
-            assert!(at == 0 || nanos >= turn_bound(at - 1), "{nanos}");
+            assert!(at == TURN_BUCKETS || nanos <= turn_bound(at), "{nanos}");
+            assert!(at == 0 || nanos > turn_bound(at - 1), "{nanos}");
             assert_eq!(stats.turning.value(), nanos);
         }
     }

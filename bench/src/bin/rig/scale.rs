@@ -28,10 +28,13 @@ const CPUS: [usize; 2] = [WORKER_CPU, CONTROL_CPU];
 /// Frames, and nanoseconds on the CPU.
 type Done = (u64, u64);
 
+/// One thread's turn.
+type Turn = Box<dyn FnMut() -> usize + Send>;
+
 /// As many workers, or MAC swaps, as there are cores in use.
-struct Side<F, W> {
-    floors: Vec<F>,
-    workers: Vec<W>,
+struct Side {
+    floors: Vec<Turn>,
+    workers: Vec<Turn>,
     director: Director,
 }
 
@@ -65,11 +68,7 @@ pub(crate) fn scale(pace: Pace) -> Result<Value, Failure> {
 }
 
 /// Starts the floors and the director of so many workers.
-fn side(
-    rings: &mut Rings,
-    workers: usize,
-) -> Result<Side<impl FnMut() -> usize + Send + use<>, impl FnMut() -> usize + Send + use<>>, Failure>
-{
+fn side(rings: &mut Rings, workers: usize) -> Result<Side, Failure> {
     let files = write_files(workers)?;
     let mut floors = Vec::new();
     let mut rx = Vec::new();
@@ -100,21 +99,22 @@ fn side(
         },
     ];
     let made = director.workers(devices, (rings.pool, rings.clock), 2 * FLOWS)?;
-    let floors = floors.into_iter().map(|mut floor| move || floor.turn());
-    let workers = made.into_iter().map(|mut worker| move || worker.turn());
+    let floors = floors.into_iter();
+    let workers = made.into_iter();
     Ok(Side {
-        floors: floors.collect(),
-        workers: workers.collect(),
+        floors: floors
+            .map(|mut floor| Box::new(move || floor.turn()) as Turn)
+            .collect(),
+        workers: workers
+            .map(|mut worker| Box::new(move || worker.turn()) as Turn)
+            .collect(),
         director,
     })
 }
 
 /// Lets every turn run on a core of its own for so long: millions of frames per second of CPU, all
 /// of them together.
-fn run<T>(rings: &Rings, seconds: f64, turns: &mut Vec<T>) -> Result<f64, Failure>
-where
-    T: FnMut() -> usize + Send + 'static,
-{
+fn run(rings: &Rings, seconds: f64, turns: &mut Vec<Turn>) -> Result<f64, Failure> {
     let (clock, go) = (rings.clock, Arc::new(AtomicBool::new(false)));
     let mut threads = Vec::new();
     for (mut turn, cpu) in turns.drain(..).zip(CPUS) {
@@ -142,7 +142,7 @@ where
     go.store(true, Ordering::Release);
     let mut rate = 0.0;
     for thread in threads {
-        let ((frames, nanos), turn): (Done, T) = thread.join().map_err(|_| "a core panicked")?;
+        let ((frames, nanos), turn): (Done, Turn) = thread.join().map_err(|_| "a core panicked")?;
         rate += frames as f64 / nanos as f64 * 1e3;
         turns.push(turn);
     }

@@ -1,5 +1,4 @@
-//! What is kept of a flow: one cache line for IPv4, two for IPv6, with all that a hit reads and
-//! writes in the first.
+//! What is kept of a flow: one cache line for IPv4, two for IPv6.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -289,6 +288,13 @@ impl<A: Address> FlowEntry<A> {
     #[inline]
     pub const fn path(&self) -> ReturnPath {
         self.path
+    }
+
+    /// Whether NAT translates the flow's packets. A server's mode does not change, but this asks
+    /// nobody to believe that.
+    #[inline(always)]
+    pub(crate) fn is_translated(&self) -> bool {
+        self.path == ReturnPath::Through
     }
 
     /// The state.

@@ -24,8 +24,8 @@ impl Deltas {
         end: Delta::new().short(),
     };
 
-    /// From `from` to `to`.
-    #[inline]
+    /// From `from` to `to`: out of the way of flows that are not translated.
+    #[inline(never)]
     pub(crate) fn new<A: Address>(from: End<A>, to: End<A>) -> Self {
         let address = Delta::new().replace_addr(from.0, to.0);
         let end = address.replace_u16(from.1.0, to.1.0);
@@ -71,7 +71,7 @@ impl<A: Address> Translation<A> {
         Self { to, deltas }
     }
 
-    /// Where nothing is translated, or what is finds out by itself what that changes.
+    /// Where nothing is translated, or the rewriting computes its own.
     #[inline(always)]
     pub(crate) const fn without_deltas(to: End<A>) -> Self {
         let deltas = Deltas::NONE;

@@ -2,9 +2,10 @@
 //!
 //! What it takes to start a flow is asked here in the words of `decide`, and carried out by the
 //! pieces of `commit`, but no plan is handed from one to the other: new flows come in floods.
-//! Whatever is out of the ordinary (a source that may not speak, a port where nothing listens, no
-//! server, an unresolved neighbour, an MTU) is left to the stages that know every case.
-//! `tests/straight.rs` holds both against each other, which frames from other workers take.
+//! Whatever is out of the ordinary (a source that may not speak, another worker's flow, a port
+//! where nothing listens, no server, an unresolved neighbour, an MTU) is left to the stages that
+//! know every case. `tests/straight.rs` holds both against each other, which frames from other
+//! workers take.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -206,8 +207,8 @@ impl<'a, A: Ip> FamilyFirsts<'a, A> {
             event,
         } = first;
         let (tables, now) = (self.tables, self.now);
-        let here = may_speak(tables, key) && is_owned(tables, state, key);
-        if !here || decide::is_deferred(A::flows(state), event) {
+        let may_begin = may_speak(tables, key) && is_owned(tables, state, key);
+        if !may_begin || decide::is_deferred(A::flows(state), event) {
             return None;
         }
         let service = self.listening.service(tables, key)?;

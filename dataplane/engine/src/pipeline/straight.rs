@@ -4,9 +4,9 @@
 //! comparisons on the frame's own octets, a fifth of what a parsed packet is goes from stage to
 //! stage, and [`carry`] sends them out. Nothing is decided here that `classify` and `decide` would
 //! decide otherwise: a packet is taken only where they leave no choice, and whatever is out of the
-//! ordinary (a miss, a FIN, options, a fragment, a tag, an unresolved neighbour, an MTU) is left to
-//! them untouched; SYNs are [`first`](super::first)'s, and [`defer`]'s in a flood.
-//! `tests/straight.rs` holds both against each other frame by frame.
+//! ordinary (a miss, another worker's flow, a FIN, options, a fragment, a tag, an unresolved
+//! neighbour, an MTU) is left to them untouched; SYNs are [`first`](super::first)'s, and
+//! [`defer`]'s in a flood. `tests/straight.rs` holds both against each other frame by frame.
 
 pub(super) mod carry;
 mod defer;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_engine::Ingress;
-use weir_engine::id::DeviceId;
+use weir_engine::id::{DeviceId, WorkerId};
 use weir_engine::io::Io;
 use weir_engine::note::Note;
 use weir_engine::scheduler::SchedulerKind;
@@ -25,27 +25,37 @@ fn first_segments_and_others_in_turn_fare_alike() {
         (3, SYN),
         (1, ACK),
     ];
-    for (family, ports) in [(0, 34), (1, 54)] {
-        for (vip, _) in VIPS {
-            let mut twins = Twins::new(&spec());
+    let workers = (0..3).map(|worker| (3, WorkerId(worker)));
+    for (count, worker) in workers.chain([(1, WorkerId(0))]) {
+        let mut spec = spec();
+        spec.workers = count;
+        let places = [(0, 34), (1, 54)].into_iter();
+        for ((family, ports), (vip, _)) in places.flat_map(|at| VIPS.map(|vip| (at, vip))) {
+            let mut twins = Twins::of_worker(&spec, 1024, worker);
             let ends = to_vip(family, vip);
-            let frame = |(client, flags): (u16, u8)| {
-                let mut octets = ends.segment(flags, b"");
+            let frame = |(client, octets): (u16, &[u8])| {
+                let mut octets = octets.to_vec();
                 octets[ports..ports + 2].copy_from_slice(&client.to_be_bytes());
                 TestFrame::new(&octets)
             };
-            let mut straight = TURNS.map(frame);
-            let mut whole = straight.clone();
-            for frame in &mut whole {
-                TestIo::set_note(frame, Note::new(DeviceId(0)).bits());
+            let segments = TURNS.map(|(client, flags)| (client, ends.segment(flags, b"")));
+            let datagrams = TURNS.map(|(client, _)| (client, ends.datagram(7, b"")));
+            // The second time there are flows.
+            for _ in 0..2 {
+                let all = segments.iter().chain(&datagrams);
+                let mut straight: Vec<_> = all.map(|(c, octets)| frame((*c, octets))).collect();
+                let mut whole = straight.clone();
+                for frame in &mut whole {
+                    TestIo::set_note(frame, Note::new(DeviceId(0)).bits());
+                }
+                let device = Ingress::Device(DeviceId(0));
+                let verdicts = twins.straight.burst(device, &mut straight);
+                assert_eq!(verdicts, twins.whole.burst(Ingress::HandedIn, &mut whole));
+                for (straight, whole) in straight.iter().zip(&whole) {
+                    assert_eq!(straight.bytes(), whole.bytes());
+                }
+                twins.compare();
             }
-            let device = Ingress::Device(DeviceId(0));
-            let verdicts = twins.straight.burst(device, &mut straight);
-            assert_eq!(verdicts, twins.whole.burst(Ingress::HandedIn, &mut whole));
-            for (straight, whole) in straight.iter().zip(&whole) {
-                assert_eq!(straight.bytes(), whole.bytes());
-            }
-            twins.compare();
         }
     }
 }

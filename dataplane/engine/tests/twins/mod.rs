@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use std::time::Duration;
 
 use weir_engine::Ingress;
-use weir_engine::id::DeviceId;
+use weir_engine::id::{DeviceId, WorkerId};
 use weir_engine::io::Io;
 use weir_engine::note::Note;
 use weir_engine::tables::Mode;
@@ -158,9 +158,13 @@ impl Twins {
     }
 
     pub(crate) fn with_flows(spec: &Spec, flows: usize) -> Self {
+        Self::of_worker(spec, flows, WorkerId(0))
+    }
+
+    pub(crate) fn of_worker(spec: &Spec, flows: usize, worker: WorkerId) -> Self {
         Self {
-            straight: World::with_flows(spec, flows),
-            whole: World::with_flows(spec, flows),
+            straight: World::of_worker(spec, flows, worker),
+            whole: World::of_worker(spec, flows, worker),
         }
     }
 

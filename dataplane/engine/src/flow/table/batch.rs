@@ -1,8 +1,8 @@
 //! Lookup of a whole burst in stages, so that memory latencies overlap.
 //!
 //! Each stage touches only what the stage before has asked the memory for: first all buckets, then
-//! the entries that tags point to, then keys. A key that may have left home takes a stage of its own
-//! between: its other bucket first. In a full table one NAT flow in twenty has, and if it were
+//! the entries that tags point to, then keys. A key that may have left home takes a stage of its
+//! own between: its other bucket first. In a full table one NAT flow in twenty has, and if it were
 //! looked for when its turn comes, the burst would wait for memory that often.
 //! Callers that have other work for the burst between stages call them one by one.
 

@@ -258,6 +258,9 @@ impl<'a, A: Ip> Carrier<'a, A> {
         if lane.job != job {
             return Some(Err(lane.job));
         }
+        if job == Job::Translate && !entry.is_translated() {
+            return None;
+        }
         if packet.len > lane.room || !entry.go_on(lane.idle(), packet.len, self.tick) {
             return None;
         }
@@ -329,6 +332,9 @@ impl<'a, A: Ip> Carrier<'a, A> {
             Direction::Reverse => return None,
         };
         if packet.len > room {
+            return None;
+        }
+        if lane.job == Job::Translate && !entry.is_translated() {
             return None;
         }
         let to = entry.translation(direction);

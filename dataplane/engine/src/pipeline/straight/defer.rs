@@ -32,8 +32,8 @@ impl<A: Ip> Carrier<'_, A> {
     ) -> Option<Verdict> {
         let (tables, now) = (self.tables, self.now);
         let key = packet.client_key()?;
-        let here = may_speak(tables, key) && is_owned(tables, state, key);
-        if !here || !A::flows(state).is_flooded() {
+        let flooded = A::flows(state).is_flooded();
+        if !(flooded && may_speak(tables, key) && is_owned(tables, state, key)) {
             return None;
         }
         let service = self.listening.service(tables, key)?;

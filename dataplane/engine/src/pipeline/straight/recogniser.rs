@@ -145,14 +145,14 @@ impl<'a> Recogniser<'a> {
         flows: &FlowTable<A>,
         keys: &mut FamilyKeys<A>,
     ) -> bool {
-        self.each::<A, I>(frames, keys, |known, key, packet| {
+        self.each::<A, I>(frames, keys, |recogniser, key, packet| {
             key.straight = packet;
             let flow = &packet.key;
-            if A::known(known).vip == Some(flow.remote) {
+            if A::known(recogniser).vip == Some(flow.remote) {
                 key.seek(flows, flow);
                 Entered::AsExpected
             } else {
-                known.enter_another(flows, key)
+                recogniser.enter_another(flows, key)
             }
         })
     }
@@ -165,15 +165,15 @@ impl<'a> Recogniser<'a> {
         flows: &FlowTable<A>,
         keys: &mut FamilyKeys<A>,
     ) -> bool {
-        self.each::<A, I>(frames, keys, |known, key, packet| {
+        self.each::<A, I>(frames, keys, |recogniser, key, packet| {
             let reply = packet.turned_back();
-            if known.is_reply(&packet) {
+            if recogniser.is_reply(&packet) {
                 key.straight = reply;
                 key.seek(flows, &reply.key);
                 Entered::AsExpected
             } else {
                 key.straight = packet;
-                known.enter_another(flows, key)
+                recogniser.enter_another(flows, key)
             }
         })
     }
