@@ -209,6 +209,7 @@ pub(crate) fn latency(pace: Pace) -> Result<Value, Failure> {
             sides.push(json!({
                 "p50": counts.quantile(0.5) / 1e3,
                 "p99": counts.quantile(0.99) / 1e3,
+                "calm": calm.total(),
                 "calm_p50": calm.quantile(0.5) / 1e3,
                 "calm_p99": calm.quantile(0.99) / 1e3,
                 "p999": counts.quantile(0.999) / 1e3,
