@@ -136,6 +136,8 @@ def flood(context):
 def turns(name, pairs, worst, target=20.0):
     """Two rows of the time of turns: director less floor, at 99.99 % and the worst."""
     rows = []
+    calm_pairs = [(pair["floor"]["turns"], pair[worst]["turns"]) for pair in pairs]
+    calm_pairs = [sides for sides in calm_pairs if is_calm(sides)]
     for key, words in (("p9999", "p99.99"), ("worst", "worst")):
         floor = [max(pair["floor"]["turns"][key], pair["floor"]["turns"]["worst_empty"])
                  if key == "worst" else pair["floor"]["turns"][key] for pair in pairs]
@@ -149,8 +151,6 @@ def turns(name, pairs, worst, target=20.0):
                            lambda value: value <= target, baseline=middle(floor)[0],
                            note=f"{middle(above)[0]:.0f} µs in all; "
                                 f"the machine's gaps alone: {gap:.0f} µs"))
-        calm_pairs = [(pair["floor"]["turns"], pair[worst]["turns"]) for pair in pairs]
-        calm_pairs = [sides for sides in calm_pairs if is_calm(sides)]
         if not calm_pairs:
             continue  # The row of a better time is kept.
         floor, calm = zip(*[[side[f"calm_{key}"] for side in sides] for sides in calm_pairs])

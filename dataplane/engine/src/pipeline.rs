@@ -394,15 +394,6 @@ impl<A: Ip> FamilyKeys<A> {
     #[inline(always)]
     fn find_hints(&mut self, flows: &FlowTable<A>) {
         let keys = &mut self.keys[..self.count];
-        let mut left_home = false;
-        for key in &mut *keys {
-            key.hint = flows.find_hint(key.hash);
-            left_home |= key.hint == Hint::ELSEWHERE;
-        }
-        if left_home {
-            for key in keys.iter_mut().filter(|key| key.hint == Hint::ELSEWHERE) {
-                key.hint = flows.find_hint_elsewhere(key.hash);
-            }
-        }
+        flows.find_hints(keys, |key| (key.hash, &mut key.hint));
     }
 }

@@ -21,8 +21,8 @@ pub struct Hint(u32);
 impl Hint {
     /// Nowhere.
     pub const ABSENT: Self = Self(u32::MAX);
-    /// Not at home, but keys have left home: [`FlowTable::find_hint_elsewhere`] tells.
-    pub const ELSEWHERE: Self = Self(u32::MAX - 1);
+    /// Not at home, but keys have left home: within stage 2 only.
+    pub(super) const ELSEWHERE: Self = Self(u32::MAX - 1);
 }
 
 /// A moment in a table's life: what was found absent then is so until the next flow is entered.
@@ -48,9 +48,28 @@ impl<A: Address> FlowTable<A> {
         prefetch_index(self.buckets, hash.home(self.bucket_count) as usize);
     }
 
-    /// Stage 2: compares tags and asks for what they point to.
+    /// Stage 2: compares tags and asks for what they point to, for all keys of a burst. `of` tells
+    /// a key's hash and the place of its hint.
     #[inline(always)]
-    pub fn find_hint(&self, hash: FlowHash) -> Hint {
+    pub fn find_hints<K>(&self, keys: &mut [K], of: impl Fn(&mut K) -> (FlowHash, &mut Hint)) {
+        let mut left_home = false;
+        for key in &mut *keys {
+            let (hash, hint) = of(key);
+            *hint = self.find_hint(hash);
+            left_home |= *hint == Hint::ELSEWHERE;
+        }
+        if left_home {
+            for (hash, hint) in keys.iter_mut().map(of) {
+                if *hint == Hint::ELSEWHERE {
+                    *hint = self.find_hint_elsewhere(hash);
+                }
+            }
+        }
+    }
+
+    /// The first look: at home.
+    #[inline(always)]
+    pub(super) fn find_hint(&self, hash: FlowHash) -> Hint {
         let (home, tag) = (hash.home(self.bucket_count), hash.tag());
         let bucket = &self.buckets[home as usize];
         if let Some(slot) = bucket.first(tag) {
@@ -63,10 +82,10 @@ impl<A: Address> FlowTable<A> {
         }
     }
 
-    /// Stage 2 again, for keys with the hint [`Hint::ELSEWHERE`]: the other bucket, which the first
-    /// look at them has asked for.
+    /// The second look, at keys with the hint [`Hint::ELSEWHERE`]: at their other bucket, which the
+    /// first one has asked for.
     #[inline(never)]
-    pub fn find_hint_elsewhere(&self, hash: FlowHash) -> Hint {
+    pub(super) fn find_hint_elsewhere(&self, hash: FlowHash) -> Hint {
         let (home, tag) = (hash.home(self.bucket_count), hash.tag());
         let bucket = &self.buckets[self.other(home, tag) as usize];
         let slot = bucket.first(tag);
@@ -92,12 +111,7 @@ impl<A: Address> FlowTable<A> {
         hint: Hint,
         now: Time,
     ) -> Option<Found> {
-        let Some(entry) = self.entries.get(hint.0 as usize) else {
-            return match hint {
-                Hint::ABSENT => None,
-                _ => self.search(key, hash, now),
-            };
-        };
+        let entry = self.entries.get(hint.0 as usize)?;
         match entry.direction_of(key) {
             Some(direction) if entry.is_live(now.tick()) => Some(Found {
                 index: FlowIndex(hint.0),
@@ -144,27 +158,14 @@ impl<A: Address> FlowTable<A> {
     pub fn lookup_batch(&self, keys: &[FlowKey<A>], now: Time, found: &mut [Option<Found>]) {
         const BATCH_MAX: usize = 64;
         for (keys, found) in keys.chunks(BATCH_MAX).zip(found.chunks_mut(BATCH_MAX)) {
-            let mut hashes = [FlowHash::default(); BATCH_MAX];
-            let mut hints = [Hint::ABSENT; BATCH_MAX];
-            let hashes = &mut hashes[..keys.len()];
-            for (hash, key) in hashes.iter_mut().zip(keys) {
+            let mut stages = [(FlowHash::default(), Hint::ABSENT); BATCH_MAX];
+            let stages = &mut stages[..keys.len()];
+            for ((hash, _), key) in stages.iter_mut().zip(keys) {
                 *hash = self.hash(key);
                 self.prefetch_bucket(*hash);
             }
-            let mut left_home = false;
-            for (hint, hash) in hints.iter_mut().zip(&*hashes) {
-                *hint = self.find_hint(*hash);
-                left_home |= *hint == Hint::ELSEWHERE;
-            }
-            if left_home {
-                for (hint, hash) in hints.iter_mut().zip(&*hashes) {
-                    if *hint == Hint::ELSEWHERE {
-                        *hint = self.find_hint_elsewhere(*hash);
-                    }
-                }
-            }
-            let stages = keys.iter().zip(hashes.iter().zip(hints));
-            for ((key, (&hash, hint)), found) in stages.zip(found) {
+            self.find_hints(stages, |(hash, hint)| (*hash, hint));
+            for ((key, &mut (hash, hint)), found) in keys.iter().zip(stages).zip(found) {
                 *found = self.confirm(key, hash, hint, now);
             }
         }
